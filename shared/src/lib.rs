@@ -1,1 +1,46 @@
-//! shared
+//! What the functions of Shiftgate share, in the order in which data flows.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`event`] | who calls: a CodeDeploy hook, a look of the watch, a question about permissions |
+//! | [`hook`] | the protocol around every hook: parse, budget, run, conclude, one report |
+//! | [`budget`] | the time left, with a reserve for the report (pure) |
+//! | [`policy`] | what the user wants: read ([`policy::raw`]), validated ([`policy::plan`]), found ([`policy::load`]) |
+//! | [`rollout`] | what is deployed: colours, target groups, listeners, weights, phase |
+//! | [`preflight`], [`permissions`] | may this release start, and may we do what later stages need |
+//! | [`readiness`] | does green run, and can its targets be healthy |
+//! | [`smoke`] | requests to green, and what their answers must look like |
+//! | [`metrics`] | CloudWatch queries and the series that come back |
+//! | [`judge`] | from series to findings (pure) |
+//! | [`traffic`] | one look at the metrics: read, then judge |
+//! | [`verdict`] | findings and faults to one answer (pure) |
+//! | [`carry`] | wait in place while the budget lasts, else hand over to the state machine |
+//! | [`watch`] | one stateless look, and the rollback in mid-shift |
+//! | [`report`] | the one report to CodeDeploy, the log line, the Markdown, the counters |
+//! | [`aws`], [`telemetry`], [`clock`], [`environment`], [`fault`], [`yaml`] | what all of them stand on |
+
+pub mod aws;
+pub mod budget;
+pub mod carry;
+pub mod clock;
+pub mod environment;
+pub mod event;
+pub mod fault;
+pub mod hook;
+pub mod judge;
+pub mod metrics;
+pub mod permissions;
+pub mod policy;
+pub mod preflight;
+pub mod readiness;
+pub mod report;
+pub mod rollout;
+pub mod smoke;
+pub mod telemetry;
+pub mod traffic;
+pub mod verdict;
+pub mod watch;
+pub mod yaml;
+
+/// Version of Shiftgate, as reports and the smoke client's User-Agent name it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,133 @@
+//! Clients of AWS from one configuration, and the translation of their errors into faults.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
+
+use crate::fault::{Fault, FaultKind};
+
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(3);
+/// Longest wait for one answer.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// Longest time for a call with its retries: what is not answered by then is a fault of its own.
+const OPERATION: Duration = Duration::from_secs(45);
+/// Attempts of a call, the first one included. Standard back-off: about half a minute of throttling is ridden out.
+const ATTEMPTS: u32 = 8;
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The clients that the functions use.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    /// Deployments, and the report to them.
+    pub codedeploy: aws_sdk_codedeploy::Client,
+    /// Metrics and alarms.
+    pub cloudwatch: aws_sdk_cloudwatch::Client,
+    /// Listeners, target groups and target health.
+    pub elb: aws_sdk_elasticloadbalancingv2::Client,
+    /// Policies and secrets.
+    pub ssm: aws_sdk_ssm::Client,
+    /// The watch's loop.
+    pub states: aws_sdk_sfn::Client,
+    /// The sibling functions.
+    pub lambda: aws_sdk_lambda::Client,
+}
+
+impl Aws {
+    /// Clients from the process's environment, as Lambda sets it.
+    pub async fn from_environment() -> Self {
+        Self::new(&aws_config::load_defaults(BehaviorVersion::latest()).await)
+    }
+
+    /// Clients from any configuration, with our time limits and retries.
+    pub fn new(config: &SdkConfig) -> Self {
+        let config = config
+            .to_builder()
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT)
+                    .operation_attempt_timeout(ATTEMPT)
+                    .operation_timeout(OPERATION)
+                    .build(),
+            )
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_PAUSE))
+            .build();
+        Self {
+            codedeploy: aws_sdk_codedeploy::Client::new(&config),
+            cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
+            elb: aws_sdk_elasticloadbalancingv2::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(&config),
+            states: aws_sdk_sfn::Client::new(&config),
+            lambda: aws_sdk_lambda::Client::new(&config),
+        }
+    }
+}
+
+/// Turns an SDK error into a fault. `action` is the IAM action, `purpose` completes "cannot ...".
+pub fn fault<E, R>(action: &str, purpose: &str, error: SdkError<E, R>) -> Fault
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    let code = error.code().unwrap_or_default().to_owned();
+    if code.starts_with("AccessDenied") || code == "UnauthorizedOperation" {
+        return Fault::new(
+            FaultKind::Denied,
+            format!("cannot {purpose}: AWS denies {action}"),
+            format!("allow {action} in the function's role"),
+        )
+        .because(Told::from(&error));
+    }
+    let (kind, hint) = match &error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => (
+            FaultKind::Unavailable,
+            "check that the function reaches AWS: in a VPC it needs a NAT gateway or interface endpoints",
+        ),
+        SdkError::ServiceError(_) if is_throttling(&code) => {
+            (FaultKind::Unavailable, "the account's request rate is spent; it comes back by itself")
+        }
+        SdkError::ServiceError(_) if code.contains("Internal") || code.contains("Unavailable") || code.is_empty() => {
+            (FaultKind::Unavailable, "AWS had a fault; the next attempt may succeed")
+        }
+        _ => (FaultKind::NotFound, "check the name in the message"),
+    };
+    Fault::new(kind, format!("cannot {purpose} ({action})"), hint).because(Told::from(&error))
+}
+
+fn is_throttling(code: &str) -> bool {
+    code.contains("Throttl") || code.contains("TooManyRequests") || code.contains("LimitExceeded")
+}
+
+/// What AWS (or the connection to it) said, on one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Told(String);
+
+impl Told {
+    fn from<E, R>(error: &SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+        R: std::fmt::Debug,
+    {
+        match (error.code(), error.message()) {
+            (Some(code), Some(message)) => Self(format!("{code}: {message}")),
+            (Some(code), None) => Self(code.to_owned()),
+            (None, Some(message)) => Self(message.to_owned()),
+            (None, None) => Self(last_source(error)),
+        }
+    }
+}
+
+/// The innermost error says most: "connection refused" rather than "dispatch failure".
+fn last_source(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

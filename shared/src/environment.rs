@@ -1,0 +1,73 @@
+//! The settings that a function takes from its environment: the only place that reads it.
+
+use std::time::Duration;
+
+/// What template.yaml sets on every function. All are optional, so that a function also runs by hand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// `SHIFTGATE_POLICY`: an inline policy (YAML or JSON), used instead of Parameter Store.
+    pub inline_policy: Option<String>,
+    /// `SHIFTGATE_STATE_MACHINE_ARN`: the watch's loop.
+    pub state_machine_arn: Option<String>,
+    /// `SHIFTGATE_SIBLINGS`: the other functions, `stage=function name` separated by commas; before-install asks
+    /// each of them whether it has its permissions.
+    pub siblings: Vec<(String, String)>,
+    /// `SHIFTGATE_ALLOWED_HOSTS`: hosts other than the load balancer that smoke checks may call.
+    pub allowed_hosts: Vec<String>,
+    /// `SHIFTGATE_TIMEOUT_SECONDS`: the function's timeout, assumed when the invocation carries no usable deadline.
+    pub timeout: Option<Duration>,
+}
+
+impl Environment {
+    /// Reads the process's environment.
+    pub fn read() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+        Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// The same from any source of variables. Empty values count as absent, since a template cannot leave one out.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let get = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
+        let list = |name: &str| -> Vec<String> {
+            let text = get(name).unwrap_or_default();
+            text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+        };
+        Self {
+            inline_policy: get("SHIFTGATE_POLICY"),
+            state_machine_arn: get("SHIFTGATE_STATE_MACHINE_ARN"),
+            siblings: list("SHIFTGATE_SIBLINGS")
+                .iter()
+                .filter_map(|item| item.split_once('='))
+                .map(|(stage, function)| (stage.to_owned(), function.to_owned()))
+                .collect(),
+            allowed_hosts: list("SHIFTGATE_ALLOWED_HOSTS"),
+            timeout: get("SHIFTGATE_TIMEOUT_SECONDS")
+                .and_then(|seconds| seconds.parse().ok())
+                .map(Duration::from_secs),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn siblings_are_pairs_and_empty_values_are_absent() {
+        let environment = Environment::from_lookup(|name| match name {
+            "SHIFTGATE_SIBLINGS" => Some("watch=CodeDeployHook_x_watch, after-install=f".into()),
+            "SHIFTGATE_POLICY" => Some("  ".into()),
+            "SHIFTGATE_TIMEOUT_SECONDS" => Some("60".into()),
+            _ => None,
+        });
+        assert_eq!(
+            environment.siblings,
+            [
+                ("watch".to_owned(), "CodeDeployHook_x_watch".to_owned()),
+                ("after-install".to_owned(), "f".to_owned())
+            ]
+        );
+        assert_eq!(environment.inline_policy, None);
+        assert_eq!(environment.timeout, Some(Duration::from_secs(60)));
+    }
+}

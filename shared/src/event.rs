@@ -1,0 +1,264 @@
+//! Who calls, and about which deployment.
+
+use std::fmt;
+
+use aws_lambda_events::codedeploy::CodeDeployLifecycleEvent;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::fault::{Fault, FaultKind};
+
+/// The duty of a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub enum Stage {
+    /// Before green is installed.
+    BeforeInstall,
+    /// Green's task set exists.
+    AfterInstall,
+    /// The test listener serves green.
+    AfterAllowTestTraffic,
+    /// Before production traffic shifts.
+    BeforeAllowTraffic,
+    /// Production traffic has shifted.
+    AfterAllowTraffic,
+    /// Called by the state machine while traffic shifts.
+    Watch,
+}
+
+impl Stage {
+    /// All stages, in the order of a deployment.
+    pub const ALL: [Self; 6] = [
+        Self::BeforeInstall,
+        Self::AfterInstall,
+        Self::AfterAllowTestTraffic,
+        Self::BeforeAllowTraffic,
+        Self::Watch,
+        Self::AfterAllowTraffic,
+    ];
+
+    /// Name of the function, as `before-install`.
+    pub fn function(self) -> &'static str {
+        match self {
+            Self::BeforeInstall => "before-install",
+            Self::AfterInstall => "after-install",
+            Self::AfterAllowTestTraffic => "after-allow-test-traffic",
+            Self::BeforeAllowTraffic => "before-allow-traffic",
+            Self::AfterAllowTraffic => "after-allow-traffic",
+            Self::Watch => "watch",
+        }
+    }
+
+    /// Name of the lifecycle event, as CodeDeploy spells it; the watch works during `AllowTraffic`.
+    pub fn lifecycle_event(self) -> &'static str {
+        match self {
+            Self::BeforeInstall => "BeforeInstall",
+            Self::AfterInstall => "AfterInstall",
+            Self::AfterAllowTestTraffic => "AfterAllowTestTraffic",
+            Self::BeforeAllowTraffic => "BeforeAllowTraffic",
+            Self::AfterAllowTraffic => "AfterAllowTraffic",
+            Self::Watch => "AllowTraffic",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.function())
+    }
+}
+
+/// A deployment's id, such as `d-0B7YUA91L`. Never empty, never with white space.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(transparent)]
+pub struct DeploymentId(String);
+
+impl DeploymentId {
+    /// Checks the form; whether the deployment exists is CodeDeploy's to say.
+    pub fn new(text: &str) -> Result<Self, Fault> {
+        if text.is_empty() || text.len() > 64 || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(unusable(format!("`{}` is not a deployment id", text.escape_debug())));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DeploymentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// The opaque id under which a hook reports. It grants the right to answer, so it is never shown whole.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExecutionId(String);
+
+impl ExecutionId {
+    /// The id, for the report only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ExecutionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}...", self.0.chars().take(8).collect::<String>())
+    }
+}
+
+impl From<&str> for ExecutionId {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+/// A hook's event: the two ids that CodeDeploy sends, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookEvent {
+    /// The deployment.
+    pub deployment_id: DeploymentId,
+    /// Under which to report.
+    pub execution_id: ExecutionId,
+}
+
+impl HookEvent {
+    /// Reads an event; further fields are ignored.
+    pub fn parse(event: &Value) -> Result<Self, Fault> {
+        let ids: CodeDeployLifecycleEvent =
+            CodeDeployLifecycleEvent::deserialize(event).map_err(|error| unusable(error.to_string()))?;
+        if ids.lifecycle_event_hook_execution_id.trim().is_empty() {
+            return Err(unusable("LifecycleEventHookExecutionId is empty"));
+        }
+        Ok(Self {
+            deployment_id: DeploymentId::new(&ids.deployment_id)?,
+            execution_id: ExecutionId(ids.lifecycle_event_hook_execution_id),
+        })
+    }
+}
+
+/// What a look of the watch is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Duty {
+    /// Judge green while traffic shifts; roll back by stopping the deployment.
+    Traffic,
+    /// Finish a bake that is longer than one invocation; report for the hook.
+    Bake,
+}
+
+/// The state machine's input, and with `next` filled in its output: the loop carries nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Look {
+    /// The deployment.
+    pub deployment_id: String,
+    /// What the look is for.
+    pub duty: Duty,
+    /// Bake only: under which to report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_id: Option<ExecutionId>,
+    /// Seconds until the next look.
+    pub after_seconds: u64,
+    /// Whether there is a next look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
+}
+
+/// Whether the watch looks again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Next {
+    /// Look again after `after_seconds`.
+    Again,
+    /// The watch is over.
+    Done,
+}
+
+impl Look {
+    /// Reads the state machine's input; further fields (such as a caught error) are ignored.
+    pub fn parse(event: &Value) -> Result<Self, Fault> {
+        let look = Self::deserialize(event).map_err(|error| unusable(error.to_string()))?;
+        DeploymentId::new(&look.deployment_id)?;
+        if look.duty == Duty::Bake && look.execution_id.is_none() {
+            return Err(unusable("a bake needs an execution_id to report under"));
+        }
+        Ok(look)
+    }
+}
+
+/// The question of before-install to its siblings: may you do what your stage needs?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PermissionQuestion {
+    /// Set in this event only.
+    pub permissions_for_deployment: String,
+}
+
+impl PermissionQuestion {
+    /// The question, if the event is one.
+    pub fn parse(event: &Value) -> Option<Self> {
+        Self::deserialize(event).ok()
+    }
+}
+
+fn unusable(what: impl fmt::Display) -> Fault {
+    Fault::new(
+        FaultKind::Event,
+        format!("the event cannot be used: {what}"),
+        "a hook is called by CodeDeploy with DeploymentId and LifecycleEventHookExecutionId; events/ has samples",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_two_ids_are_read_and_the_rest_ignored() {
+        let event = json!({"DeploymentId": "d-1", "LifecycleEventHookExecutionId": "abcdefghijkl", "Extra": {"x": 1}});
+        let event = HookEvent::parse(&event).unwrap();
+        assert_eq!(event.deployment_id.as_str(), "d-1");
+        assert_eq!(format!("{:?}", event.execution_id), "abcdefgh...");
+    }
+
+    #[test]
+    fn what_is_missing_or_empty_is_named() {
+        for (event, part) in [
+            (json!({}), "DeploymentId"),
+            (json!({"DeploymentId": "d-1"}), "LifecycleEventHookExecutionId"),
+            (json!({"DeploymentId": "", "LifecycleEventHookExecutionId": "e"}), "`` is not a deployment id"),
+            (json!({"DeploymentId": "d 1", "LifecycleEventHookExecutionId": "e"}), "`d 1` is not a deployment id"),
+            (json!({"DeploymentId": "d-1", "LifecycleEventHookExecutionId": " "}), "is empty"),
+            (json!({"DeploymentId": 7, "LifecycleEventHookExecutionId": "e"}), "invalid type"),
+            (json!(null), "invalid type"),
+            (json!([]), "invalid length"),
+            (json!("d-1"), "invalid type"),
+        ] {
+            let fault = HookEvent::parse(&event).unwrap_err();
+            assert!(fault.to_string().contains(part), "{event}: {fault}");
+        }
+    }
+
+    #[test]
+    fn a_look_survives_its_way_through_the_state_machine() {
+        let look = Look {
+            deployment_id: "d-1".into(),
+            duty: Duty::Bake,
+            execution_id: Some("e".into()),
+            after_seconds: 60,
+            next: Some(Next::Again),
+        };
+        let mut value = serde_json::to_value(&look).unwrap();
+        assert_eq!(
+            value,
+            json!({"deployment_id": "d-1", "duty": "bake", "execution_id": "e", "after_seconds": 60, "next": "again"})
+        );
+        value["error"] = json!({"Error": "Lambda.Unknown"});
+        assert_eq!(Look::parse(&value).unwrap(), look);
+        assert!(Look::parse(&json!({"deployment_id": "d-1", "duty": "bake", "after_seconds": 1})).is_err());
+    }
+}

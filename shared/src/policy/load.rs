@@ -1,0 +1,143 @@
+//! Finds the policy of a deployment group: inline, in Parameter Store, or built in.
+
+use std::fmt;
+
+use super::plan::Plan;
+use super::raw;
+use crate::aws::{self, Aws};
+use crate::fault::{Fault, FaultKind};
+use crate::yaml::{Document, Problem};
+
+/// Where a policy came from.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub enum Source {
+    /// The environment variable `SHIFTGATE_POLICY`.
+    Environment,
+    /// A parameter of Parameter Store, by name.
+    Parameter(String),
+    /// The defaults.
+    BuiltIn,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str("the environment variable SHIFTGATE_POLICY"),
+            Self::Parameter(name) => write!(f, "parameter {name}"),
+            Self::BuiltIn => f.write_str("built-in defaults"),
+        }
+    }
+}
+
+/// Reads a policy's text into a plan, or tells all its faults, in the order of the lines.
+pub fn parse(text: &str) -> Result<Plan, Vec<Problem>> {
+    let document = Document::parse(text).map_err(|problem| vec![problem])?;
+    let (policy, mut problems) = document.read::<raw::Policy>();
+    let unread: Vec<String> = problems.iter().map(|problem| problem.key.clone()).collect();
+    match Plan::new(policy) {
+        Ok(plan) if problems.is_empty() => return Ok(plan),
+        Ok(_) => {}
+        // A key that could not be read is not also reported as missing.
+        Err(faults) => problems.extend(
+            faults
+                .into_iter()
+                .filter(|fault| !unread.iter().any(|key| key.starts_with(&fault.key)))
+                .map(|fault| Problem { line: document.line_of(&fault.key), ..fault }),
+        ),
+    }
+    problems.sort_by_key(|problem| problem.line);
+    Err(problems)
+}
+
+/// The plan of a deployment group: `inline` if given, else `/shiftgate/<application>/<group>`, else
+/// `/shiftgate/default`, else the defaults. An invalid policy is a fault; it never falls back to another one.
+pub async fn load(
+    aws: &Aws,
+    inline: Option<&str>,
+    application: &str,
+    group: &str,
+) -> Result<(Plan, Source), Fault> {
+    if let Some(text) = inline {
+        return plan_of(text, Source::Environment);
+    }
+    for name in parameter_names(application, group) {
+        if let Some(text) = parameter(aws, &name).await? {
+            return plan_of(&text, Source::Parameter(name));
+        }
+    }
+    Ok((Plan::default(), Source::BuiltIn))
+}
+
+fn plan_of(text: &str, source: Source) -> Result<(Plan, Source), Fault> {
+    match parse(text) {
+        Ok(plan) => Ok((plan, source)),
+        Err(problems) => {
+            let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Err(Fault::new(
+                FaultKind::Policy,
+                format!("the policy in {source} is invalid: {}", list.join("; ")),
+                "mend the policy; `shiftgate policy check FILE` shows the same faults before you deploy",
+            ))
+        }
+    }
+}
+
+async fn parameter(aws: &Aws, name: &str) -> Result<Option<String>, Fault> {
+    match aws.ssm.get_parameter().name(name).with_decryption(true).send().await {
+        Ok(output) => Ok(output.parameter.and_then(|parameter| parameter.value)),
+        Err(error) if error.as_service_error().is_some_and(|e| e.is_parameter_not_found()) => Ok(None),
+        Err(error) => Err(aws::fault("ssm:GetParameter", &format!("read parameter {name}"), error)),
+    }
+}
+
+/// The parameters to look into, in order.
+pub fn parameter_names(application: &str, group: &str) -> [String; 2] {
+    [
+        format!("/shiftgate/{}/{}", parameter_segment(application), parameter_segment(group)),
+        "/shiftgate/default".to_owned(),
+    ]
+}
+
+/// A name as a segment of a parameter's name. Parameter Store takes letters, digits, `.`, `-` and `_`; every other
+/// byte is written `_xHH_`, and so is the underscore of a literal `_x`, so that no two names meet.
+pub fn parameter_segment(name: &str) -> String {
+    let mut segment = String::with_capacity(name.len());
+    let bytes = name.as_bytes();
+    for (index, byte) in bytes.iter().enumerate() {
+        let escapes = *byte == b'_' && bytes.get(index + 1) == Some(&b'x');
+        if (byte.is_ascii_alphanumeric() || b".-_".contains(byte)) && !escapes {
+            segment.push(char::from(*byte));
+        } else {
+            segment.push_str(&format!("_x{byte:02X}_"));
+        }
+    }
+    segment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_are_encoded_by_the_documented_rule() {
+        assert_eq!(
+            parameter_names("shop", "blue_green-1"),
+            ["/shiftgate/shop/blue_green-1".to_owned(), "/shiftgate/default".to_owned()]
+        );
+        assert_eq!(parameter_segment("a b@c"), "a_x20_b_x40_c");
+        assert_eq!(parameter_segment("my_xray"), "my_x5F_xray");
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_names_share_a_parameter(a in "[a_x0-9F @]{0,8}", b in "[a_x0-9F @]{0,8}") {
+            prop_assert_eq!(parameter_segment(&a) == parameter_segment(&b), a == b);
+        }
+
+        #[test]
+        fn every_segment_is_acceptable(name in "\\PC{1,20}") {
+            prop_assert!(parameter_segment(&name).bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)));
+        }
+    }
+}

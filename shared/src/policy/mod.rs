@@ -1,0 +1,12 @@
+//! What the user wants: a YAML or JSON document, every key optional.
+//!
+//! One direction: text -> [`raw::Policy`] (a dumb shape) -> [`plan::Plan`] (validated, defaults filled in).
+
+pub mod defaults;
+pub mod load;
+pub mod plan;
+pub mod raw;
+pub mod values;
+
+pub use load::{Source, parse};
+pub use plan::Plan;

@@ -1,0 +1,227 @@
+//! Whether a colour runs: tasks by their count, targets by the balancer's health checks.
+
+use std::time::Duration;
+
+use aws_sdk_elasticloadbalancingv2::types::{TargetHealthReasonEnum, TargetHealthStateEnum};
+
+use crate::aws::{self, Aws};
+use crate::clock;
+use crate::fault::Fault;
+use crate::hook::Release;
+use crate::rollout::{self, TargetGroup, TaskSet};
+use crate::verdict::{Caveat, Finding, Outcome};
+
+/// Health of the targets of a group. Counts are of targets; draining ones are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// Registered targets.
+    pub registered: usize,
+    /// Healthy ones.
+    pub healthy: usize,
+    /// Targets of a group that no listener points at: the balancer does not check them.
+    pub not_in_use: usize,
+    /// Why the first unhealthy target is so, in the balancer's words.
+    pub why: Option<String>,
+}
+
+/// Asks the balancer for the health of a group's targets.
+pub async fn targets(aws: &Aws, group: &TargetGroup) -> Result<Targets, Fault> {
+    let output = aws.elb.describe_target_health().target_group_arn(&group.arn).send().await.map_err(|error| {
+        aws::fault(
+            "elasticloadbalancing:DescribeTargetHealth",
+            &format!("read the health of target group {}", group.name),
+            error,
+        )
+    })?;
+    let mut targets = Targets::default();
+    for health in output.target_health_descriptions().iter().filter_map(|target| target.target_health()) {
+        match &health.state {
+            Some(TargetHealthStateEnum::Draining) => continue,
+            Some(TargetHealthStateEnum::Healthy) => targets.healthy += 1,
+            Some(TargetHealthStateEnum::Unused) if health.reason == Some(TargetHealthReasonEnum::NotInUse) => {
+                targets.not_in_use += 1;
+            }
+            _ => targets.why = targets.why.take().or_else(|| health.description.clone()),
+        }
+        targets.registered += 1;
+    }
+    Ok(targets)
+}
+
+/// Waits until green runs as the policy wants it, or until the policy's time (or ours) is over.
+pub async fn green_is_ready(release: &mut Release) -> Result<Vec<Finding>, Fault> {
+    let plan = release.plan.readiness;
+    let left = release.budget.for_checks(clock::now()).saturating_sub(Duration::from_secs(1));
+    let pause = (plan.stable_for / 3).clamp(Duration::from_millis(500), Duration::from_secs(5));
+    let started = tokio::time::Instant::now();
+    let deadline = started + plan.within.min(left);
+    let mut ready_since = None;
+    loop {
+        rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
+        let group = &release.rollout.green.target_group;
+        let targets = targets(&release.aws, group).await?;
+        let state = assess(release.rollout.green.tasks, &targets, plan.healthy);
+        let now = tokio::time::Instant::now();
+        match &state {
+            State::Ready(_) => {
+                let since = *ready_since.get_or_insert(now);
+                if now.duration_since(since) >= plan.stable_for {
+                    return Ok(vec![finding(state, group, &format!("for {}", seconds(plan.stable_for)))]);
+                }
+            }
+            State::Waiting(_) => ready_since = None,
+            State::NothingWanted => return Ok(vec![finding(state, group, "")]),
+        }
+        if now + pause > deadline {
+            let state = match state {
+                State::Ready(_) => State::Waiting("ready, but not for long enough".to_owned()),
+                other => other,
+            };
+            return Ok(vec![finding(state, group, &format!("after {}", seconds(started.elapsed())))]);
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Whether blue could take the traffic back: without a healthy old version there is nothing to roll back to.
+pub async fn blue_is_healthy(release: &Release) -> Result<Vec<Finding>, Fault> {
+    let group = &release.rollout.blue.target_group;
+    let targets = targets(&release.aws, group).await?;
+    let summary = format!("{} of {} targets of the old version are healthy", targets.healthy, targets.registered);
+    let outcome = if targets.healthy > 0 { Outcome::Pass } else { Outcome::Fail };
+    Ok(vec![Finding::new("old version", outcome, summary)])
+}
+
+/// A look at green while it serves: no healthy target at all, or tasks lost for good, end the release.
+pub async fn green_still_runs(release: &mut Release) -> Result<Vec<Finding>, Fault> {
+    let stable_for = release.plan.readiness.stable_for;
+    let targets = targets(&release.aws, &release.rollout.green.target_group).await?;
+    let healthy = if targets.registered > targets.not_in_use && targets.healthy == 0 {
+        let why = targets.why.as_deref().unwrap_or("the balancer gives no reason");
+        Finding::new("healthy targets", Outcome::Fail, format!("none of green's {} targets is healthy: {why}", targets.registered))
+    } else {
+        Finding::new("healthy targets", Outcome::Pass, format!("{} of green's {} targets are healthy", targets.healthy, targets.registered))
+    };
+    let mut tasks = release.rollout.green.tasks;
+    if tasks.is_some_and(lost) {
+        // A task that is being replaced is missing for a moment; one that stays away is not.
+        tokio::time::sleep(stable_for).await;
+        rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
+        tasks = release.rollout.green.tasks;
+    }
+    Ok(vec![healthy, task_count(tasks)])
+}
+
+/// Fewer tasks than wanted, and no replacement on its way.
+fn lost(tasks: TaskSet) -> bool {
+    tasks.running + tasks.pending < tasks.desired || (tasks.running == 0 && tasks.desired > 0)
+}
+
+fn task_count(tasks: Option<TaskSet>) -> Finding {
+    const NAME: &str = "task count";
+    match tasks {
+        None => Finding::new(NAME, Outcome::Inconclusive, "CodeDeploy does not show green's tasks"),
+        Some(tasks) => {
+            let outcome = if lost(tasks) { Outcome::Fail } else { Outcome::Pass };
+            Finding::new(NAME, outcome, format!("{} of green's {} tasks run", tasks.running, tasks.desired))
+        }
+    }
+}
+
+/// How far a colour is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    /// Runs.
+    Ready(Judged),
+    /// Not yet, and why.
+    Waiting(String),
+    /// The service wants no task at all.
+    NothingWanted,
+}
+
+/// What readiness was judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judged {
+    /// The balancer's health checks, and the tasks.
+    ByTargets,
+    /// The tasks alone: the balancer does not check the targets yet.
+    ByTasks,
+}
+
+/// Holds tasks and targets against the share that must be there.
+fn assess(tasks: Option<TaskSet>, targets: &Targets, healthy: f64) -> State {
+    let Some(tasks) = tasks else { return State::Waiting("green has no task set yet".to_owned()) };
+    if tasks.desired == 0 {
+        return State::NothingWanted;
+    }
+    let needed = |all: f64| (all * healthy).ceil().max(1.0);
+    if (tasks.running as f64) < needed(tasks.desired as f64) {
+        return State::Waiting(format!("{} of {} tasks run", tasks.running, tasks.desired));
+    }
+    if targets.registered > 0 && targets.not_in_use == targets.registered {
+        return State::Ready(Judged::ByTasks);
+    }
+    // Fewer targets than tasks: some are not registered yet.
+    let wanted = targets.registered.max(usize::try_from(tasks.desired).unwrap_or(0));
+    if (targets.healthy as f64) < needed(wanted as f64) {
+        let why = targets.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        return State::Waiting(format!("{} of {wanted} targets are healthy{why}", targets.healthy));
+    }
+    State::Ready(Judged::ByTargets)
+}
+
+fn finding(state: State, group: &TargetGroup, how_long: &str) -> Finding {
+    const NAME: &str = "readiness";
+    match state {
+        State::Ready(Judged::ByTargets) => Finding::new(NAME, Outcome::Pass, format!("green runs and its targets are healthy {how_long}")),
+        State::Ready(Judged::ByTasks) => Finding::new(NAME, Outcome::Pass, format!("green's tasks run {how_long}"))
+            .but(Caveat::TargetGroupNotInUse { target_group: group.name.clone() }),
+        State::Waiting(why) => Finding::new(NAME, Outcome::Fail, format!("green is not ready {how_long}: {why}")),
+        State::NothingWanted => {
+            Finding::new(NAME, Outcome::Inconclusive, "the service's desired count is 0; there is nothing to check")
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    crate::verdict::Quantity::seconds(duration.as_secs_f64()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tasks(desired: i64, running: i64, pending: i64) -> TaskSet {
+        TaskSet { desired, pending, running, weight: 0.0 }
+    }
+
+    fn targets(registered: usize, healthy: usize, not_in_use: usize) -> Targets {
+        Targets { registered, healthy, not_in_use, why: None }
+    }
+
+    #[test]
+    fn readiness_needs_tasks_and_targets() {
+        let ready = State::Ready(Judged::ByTargets);
+        let waiting = |why: &str| State::Waiting(why.to_owned());
+        for (tasks, targets, healthy, expect) in [
+            (Some(tasks(2, 2, 0)), targets(2, 2, 0), 1.0, ready.clone()),
+            (Some(tasks(2, 1, 1)), targets(2, 2, 0), 1.0, waiting("1 of 2 tasks run")),
+            (Some(tasks(2, 1, 1)), targets(1, 1, 0), 0.5, ready),
+            (Some(tasks(2, 2, 0)), targets(2, 1, 0), 1.0, waiting("1 of 2 targets are healthy")),
+            (Some(tasks(2, 2, 0)), targets(0, 0, 0), 1.0, waiting("0 of 2 targets are healthy")),
+            (Some(tasks(2, 2, 0)), targets(2, 0, 2), 1.0, State::Ready(Judged::ByTasks)),
+            (Some(tasks(0, 0, 0)), targets(0, 0, 0), 1.0, State::NothingWanted),
+            (None, targets(0, 0, 0), 1.0, waiting("green has no task set yet")),
+        ] {
+            assert_eq!(assess(tasks, &targets, healthy), expect, "{tasks:?} {targets:?}");
+        }
+    }
+
+    #[test]
+    fn a_task_that_is_being_replaced_is_not_lost() {
+        assert!(!lost(tasks(3, 2, 1)));
+        assert!(lost(tasks(3, 2, 0)));
+        assert!(lost(tasks(3, 0, 3)));
+        assert!(!lost(tasks(0, 0, 0)));
+    }
+}

@@ -1,0 +1,70 @@
+//! The deployment itself: the first thing that every hook asks for.
+
+use aws_sdk_codedeploy::types::{ComputePlatform, DeploymentCreator, DeploymentStatus};
+
+use crate::aws::{self, Aws};
+use crate::event::DeploymentId;
+use crate::fault::{Fault, FaultKind};
+
+/// What GetDeployment tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// Its id.
+    pub id: DeploymentId,
+    /// CodeDeploy application.
+    pub application: String,
+    /// Deployment group.
+    pub group: String,
+    /// Deployment configuration.
+    pub configuration: String,
+    /// Whether CodeDeploy made it to undo another one: such a deployment must never be held up.
+    pub is_rollback: bool,
+    /// Whether it has ended, well or badly.
+    pub is_over: bool,
+    /// Status in CodeDeploy's words.
+    pub status: String,
+}
+
+/// Asks CodeDeploy for the deployment. One that is not on the ECS platform is a fault.
+pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Fault> {
+    let output = aws
+        .codedeploy
+        .get_deployment()
+        .deployment_id(id.as_str())
+        .send()
+        .await
+        .map_err(|error| aws::fault("codedeploy:GetDeployment", &format!("read deployment {id}"), error))?;
+    let info = output
+        .deployment_info
+        .ok_or_else(|| incomplete(id, "deploymentInfo"))?;
+    let is_rollback = info.creator == Some(DeploymentCreator::CodeDeployRollback)
+        || info.rollback_info.as_ref().is_some_and(|rollback| rollback.rollback_triggering_deployment_id.is_some());
+    if let Some(platform) = info.compute_platform.as_ref().filter(|platform| **platform != ComputePlatform::Ecs) {
+        return Err(Fault::new(
+            FaultKind::NotFound,
+            format!("deployment {id} is on the {} platform", platform.as_str()),
+            "Shiftgate gates deployments of ECS services",
+        ));
+    }
+    Ok(Deployment {
+        id: id.clone(),
+        application: info.application_name.ok_or_else(|| incomplete(id, "applicationName"))?,
+        group: info.deployment_group_name.ok_or_else(|| incomplete(id, "deploymentGroupName"))?,
+        configuration: info.deployment_config_name.unwrap_or_else(|| "unknown".to_owned()),
+        is_rollback,
+        is_over: matches!(
+            info.status,
+            Some(DeploymentStatus::Succeeded | DeploymentStatus::Failed | DeploymentStatus::Stopped)
+        ),
+        status: info.status.map_or_else(|| "Unknown".to_owned(), |status| status.as_str().to_owned()),
+    })
+}
+
+/// CodeDeploy left out what it always sends.
+pub(super) fn incomplete(id: &DeploymentId, field: &str) -> Fault {
+    Fault::new(
+        FaultKind::NotFound,
+        format!("CodeDeploy's answer about deployment {id} has no {field}"),
+        "this is not a deployment that Shiftgate understands; look at it with `aws deploy get-deployment`",
+    )
+}

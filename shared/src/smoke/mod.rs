@@ -1,0 +1,243 @@
+//! Smoke checks: requests to green, and what their answers must look like.
+
+mod client;
+mod expect;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Method, Url};
+use secrecy::{ExposeSecret, SecretString};
+
+use self::client::{Destination, Requests};
+use self::expect::Response;
+use crate::aws::{self, Aws};
+use crate::fault::{Fault, FaultKind};
+use crate::hook::Release;
+use crate::policy::plan::{Base, Check, Expect};
+use crate::policy::raw::HeaderValue as Source;
+use crate::rollout::{Listener, Rollout};
+use crate::verdict::{Caveat, Finding, Outcome, Quantity};
+
+/// How thoroughly the checks are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// As the policy says.
+    Full,
+    /// Each request once: a last look before traffic shifts.
+    Short,
+}
+
+/// Requests of the built-in check.
+const DEFAULT_TIMES: u32 = 5;
+/// Longest answer of the built-in check.
+const DEFAULT_WITHIN: Duration = Duration::from_secs(2);
+
+/// Makes the smoke checks of the policy; without any, the target group's health check through the test listener.
+pub async fn checks(release: &Release, depth: Depth) -> Result<Vec<Finding>, Fault> {
+    let Some(destination) = destination(release)? else {
+        return Ok(vec![
+            Finding::new("smoke", Outcome::Inconclusive, "green could not be tested before it takes traffic")
+                .but(Caveat::NoTestListener),
+        ]);
+    };
+    let checks = release.plan.smoke.checks.clone().unwrap_or_else(|| vec![health_check(&release.rollout)]);
+    let mut findings = Vec::new();
+    for check in &checks {
+        let check = match depth {
+            Depth::Full => check.clone(),
+            Depth::Short => once(check),
+        };
+        findings.push(run(release, &destination, &check).await?);
+    }
+    Ok(findings)
+}
+
+/// The parameters that hold header values, for the question whether they may be read.
+pub fn secret_names(release: &Release) -> Vec<String> {
+    let checks = release.plan.smoke.checks.iter().flatten();
+    checks
+        .flat_map(|check| &check.headers)
+        .filter_map(|(_, source)| match source {
+            Source::Ssm(name) => Some(name.clone()),
+            Source::Text(_) => None,
+        })
+        .collect()
+}
+
+/// Reads one secret from Parameter Store.
+pub async fn secret(aws: &Aws, name: &str) -> Result<SecretString, Fault> {
+    let output = aws
+        .ssm
+        .get_parameter()
+        .name(name)
+        .with_decryption(true)
+        .send()
+        .await
+        .map_err(|error| aws::fault("ssm:GetParameter", &format!("read the header value in parameter {name}"), error))?;
+    output.parameter.and_then(|parameter| parameter.value).map(SecretString::from).ok_or_else(|| {
+        Fault::new(FaultKind::NotFound, format!("parameter {name} has no value"), "put the header's value into it")
+    })
+}
+
+/// The target group's own health check, several times and with a time limit.
+fn health_check(rollout: &Rollout) -> Check {
+    let group = &rollout.green.target_group;
+    let path = group.health_path.clone().unwrap_or_else(|| "/".to_owned());
+    let mut expect = Expect { within: Some(DEFAULT_WITHIN), ..Expect::default() };
+    if let Some(statuses) = &group.health_statuses {
+        expect.status = statuses.clone();
+    }
+    Check {
+        name: format!("health check {path}"),
+        method: Method::GET,
+        path,
+        headers: Vec::new(),
+        body: None,
+        times: DEFAULT_TIMES,
+        concurrency: 1,
+        retries: 0,
+        timeout: Duration::from_secs(5),
+        follow_redirects: false,
+        expect,
+    }
+}
+
+fn once(check: &Check) -> Check {
+    let expect = Expect { percentiles: Vec::new(), ..check.expect.clone() };
+    Check { times: 1, expect, ..check.clone() }
+}
+
+/// Where the requests go; `None` when they should go through a test listener that does not exist.
+fn destination(release: &Release) -> Result<Option<Destination>, Fault> {
+    let smoke = &release.plan.smoke;
+    let rollout = &release.rollout;
+    let url = match &smoke.base {
+        Base::ProductionListener => listener_url(rollout, &rollout.production_listener)?,
+        Base::TestListener => match &rollout.test_listener {
+            Some(listener) => listener_url(rollout, listener)?,
+            None => return Ok(None),
+        },
+        Base::Url(url) => {
+            let host = url.host_str().unwrap_or_default();
+            if !release.environment.allowed_hosts.iter().any(|allowed| allowed == host) {
+                return Err(Fault::new(
+                    FaultKind::Policy,
+                    format!("smoke.base names the host {host}, which this function may not call"),
+                    "add the host to the template's parameter AllowedHosts",
+                ));
+            }
+            url.clone()
+        }
+    };
+    Ok(Some(Destination { url, host: smoke.host.clone() }))
+}
+
+fn listener_url(rollout: &Rollout, listener: &Listener) -> Result<Url, Fault> {
+    let scheme = if matches!(listener.protocol.as_str(), "HTTPS" | "TLS") { "https" } else { "http" };
+    let text = format!("{scheme}://{}:{}/", rollout.load_balancer.dns_name, listener.port);
+    Url::parse(&text).map_err(|error| {
+        Fault::new(FaultKind::NotFound, format!("{text} is not a URL: {error}"), "check the load balancer")
+    })
+}
+
+async fn run(release: &Release, destination: &Destination, check: &Check) -> Result<Finding, Fault> {
+    let headers = headers(&release.aws, check).await?;
+    let requests = Requests::new(destination, check, headers, &release.deployment.id).await?;
+    let answers: Vec<Answer> = stream::iter(0..check.times)
+        .map(|_| answer(&requests, check))
+        .buffer_unordered(check.concurrency as usize)
+        .collect()
+        .await;
+    Ok(finding(check, &answers))
+}
+
+async fn headers(aws: &Aws, check: &Check) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
+    let mut headers = Vec::new();
+    for (name, source) in &check.headers {
+        let (text, sensitive) = match source {
+            Source::Text(text) => (SecretString::from(text.clone()), false),
+            Source::Ssm(parameter) => (secret(aws, parameter).await?, true),
+        };
+        let mut value = HeaderValue::from_str(text.expose_secret().trim_end()).map_err(|_| {
+            Fault::new(
+                FaultKind::Policy,
+                format!("the value of header {name} in check `{}` is not fit for a header", check.name),
+                "header values are one line of visible characters",
+            )
+        })?;
+        value.set_sensitive(sensitive);
+        headers.push((name.clone(), value));
+    }
+    Ok(headers)
+}
+
+/// What came of one request, its retries included.
+struct Answer {
+    took: Option<Duration>,
+    faults: Vec<String>,
+}
+
+async fn answer(requests: &Requests<'_>, check: &Check) -> Answer {
+    let mut last = judge(check, requests.send().await);
+    for _ in 0..check.retries {
+        if last.faults.is_empty() {
+            break;
+        }
+        last = judge(check, requests.send().await);
+    }
+    last
+}
+
+fn judge(check: &Check, response: Result<Response, String>) -> Answer {
+    match response {
+        Ok(response) => Answer { took: Some(response.took), faults: expect::faults(&check.expect, &response) },
+        Err(why) => Answer { took: None, faults: vec![why] },
+    }
+}
+
+fn finding(check: &Check, answers: &[Answer]) -> Finding {
+    let failed = answers.iter().filter(|answer| !answer.faults.is_empty()).count();
+    let times: Vec<Duration> = answers.iter().filter_map(|answer| answer.took).collect();
+    let slow: Vec<String> = check
+        .expect
+        .percentiles
+        .iter()
+        .filter_map(|(rank, limit)| {
+            let seen = expect::percentile(&times, *rank)?;
+            (seen > *limit).then(|| {
+                format!("p{} is {} ms, longer than {} ms", rank * 100.0, seen.as_millis(), limit.as_millis())
+            })
+        })
+        .collect();
+    let outcome = if failed == 0 && slow.is_empty() { Outcome::Pass } else { Outcome::Fail };
+    let slowest = times.iter().max().map(Duration::as_secs_f64).map(Quantity::seconds);
+    let summary = match (outcome, slowest) {
+        (Outcome::Pass, Some(slowest)) => format!("{} of {} requests as expected, slowest {slowest}", answers.len(), answers.len()),
+        _ => {
+            let mut parts = Vec::new();
+            if failed > 0 {
+                parts.push(format!("{failed} of {} requests failed: {}", answers.len(), most_common(answers)));
+            }
+            parts.extend(slow);
+            parts.join("; ")
+        }
+    };
+    Finding { samples: Some(answers.len() as u64), ..Finding::new(&check.name, outcome, summary) }
+}
+
+/// The faults, each once with its number, the most frequent first; three are enough to understand.
+fn most_common(answers: &[Answer]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for fault in answers.iter().flat_map(|answer| &answer.faults) {
+        // Times differ from answer to answer; their kind is what counts.
+        let kind = if fault.starts_with("took ") { fault.split_once(", ").map_or(fault.as_str(), |(_, kind)| kind) } else { fault };
+        *counts.entry(kind).or_default() += 1;
+    }
+    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let shown: Vec<String> = counts.iter().take(3).map(|(fault, count)| format!("{fault} ({count} times)")).collect();
+    shown.join(", ")
+}
