@@ -91,7 +91,9 @@ where
         SdkError::ServiceError(_) if is_throttling(&code) => {
             (FaultKind::Unavailable, "the account's request rate is spent; it comes back by itself")
         }
-        SdkError::ServiceError(_) if code.contains("Internal") || code.contains("Unavailable") || code.is_empty() => {
+        SdkError::ServiceError(_)
+            if code.contains("Internal") || code.contains("Unavailable") || code.is_empty() =>
+        {
             (FaultKind::Unavailable, "AWS had a fault; the next attempt may succeed")
         }
         _ => (FaultKind::NotFound, "check the name in the message"),

@@ -75,7 +75,8 @@ pub struct DeploymentId(String);
 impl DeploymentId {
     /// Checks the form; whether the deployment exists is CodeDeploy's to say.
     pub fn new(text: &str) -> Result<Self, Fault> {
-        if text.is_empty() || text.len() > 64 || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        if text.is_empty() || text.len() > 64 || text.contains(|c: char| c.is_whitespace() || c.is_control())
+        {
             return Err(unusable(format!("`{}` is not a deployment id", text.escape_debug())));
         }
         Ok(Self(text.to_owned()))
@@ -231,7 +232,10 @@ mod tests {
             (json!({}), "DeploymentId"),
             (json!({"DeploymentId": "d-1"}), "LifecycleEventHookExecutionId"),
             (json!({"DeploymentId": "", "LifecycleEventHookExecutionId": "e"}), "`` is not a deployment id"),
-            (json!({"DeploymentId": "d 1", "LifecycleEventHookExecutionId": "e"}), "`d 1` is not a deployment id"),
+            (
+                json!({"DeploymentId": "d 1", "LifecycleEventHookExecutionId": "e"}),
+                "`d 1` is not a deployment id",
+            ),
             (json!({"DeploymentId": "d-1", "LifecycleEventHookExecutionId": " "}), "is empty"),
             (json!({"DeploymentId": 7, "LifecycleEventHookExecutionId": "e"}), "invalid type"),
             (json!(null), "invalid type"),

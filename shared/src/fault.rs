@@ -14,7 +14,7 @@ pub enum FaultKind {
     Denied,
     /// Something that must exist does not, or is not as expected.
     NotFound,
-    /// AWS did not answer, or asked to come back later. The only kind that may heal by itself.
+    /// AWS did not answer, or asked to come back later.
     Unavailable,
     /// The invocation's time is spent.
     OutOfTime,
@@ -52,7 +52,7 @@ impl Fault {
 
     /// Whether a later attempt may succeed without anybody changing anything.
     pub fn may_heal(&self) -> bool {
-        self.kind == FaultKind::Unavailable
+        matches!(self.kind, FaultKind::Unavailable | FaultKind::OutOfTime)
     }
 
     /// The fault and its causes on one line, for a log or a report.

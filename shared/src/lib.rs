@@ -15,11 +15,13 @@
 //! | [`traffic`] | one look at the metrics: read, then judge |
 //! | [`verdict`] | findings and faults to one answer (pure) |
 //! | [`carry`] | wait in place while the budget lasts, else hand over to the state machine |
+//! | [`bake`] | after the shift: judged at 100 % |
 //! | [`watch`] | one stateless look, and the rollback in mid-shift |
 //! | [`report`] | the one report to CodeDeploy, the log line, the Markdown, the counters |
 //! | [`aws`], [`telemetry`], [`clock`], [`environment`], [`fault`], [`yaml`] | what all of them stand on |
 
 pub mod aws;
+pub mod bake;
 pub mod budget;
 pub mod carry;
 pub mod clock;

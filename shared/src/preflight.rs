@@ -14,11 +14,16 @@ const NAMES_PER_CALL: usize = 100;
 
 /// The alarms of the deployment group and of the policy must exist and not be in ALARM.
 pub async fn alarms(release: &Release) -> Result<Vec<Finding>, Fault> {
-    let mut wanted: Vec<String> = release.rollout.alarms.iter().chain(&release.plan.alarms).cloned().collect();
+    let mut wanted: Vec<String> =
+        release.rollout.alarms.iter().chain(&release.plan.alarms).cloned().collect();
     wanted.sort();
     wanted.dedup();
     if wanted.is_empty() {
-        return Ok(vec![Finding::new(NAME, Outcome::Pass, "neither the deployment group nor the policy names an alarm")]);
+        return Ok(vec![Finding::new(
+            NAME,
+            Outcome::Pass,
+            "neither the deployment group nor the policy names an alarm",
+        )]);
     }
     let mut states: Vec<(String, Option<StateValue>)> = Vec::new();
     for names in wanted.chunks(NAMES_PER_CALL) {
@@ -34,8 +39,11 @@ pub async fn alarms(release: &Release) -> Result<Vec<Finding>, Fault> {
             .await
             .map_err(|error| aws::fault("cloudwatch:DescribeAlarms", "read the alarms", error))?;
         let metric = output.metric_alarms().iter().map(|alarm| (alarm.alarm_name(), alarm.state_value()));
-        let composite = output.composite_alarms().iter().map(|alarm| (alarm.alarm_name(), alarm.state_value()));
-        states.extend(metric.chain(composite).filter_map(|(name, state)| Some((name?.to_owned(), state.cloned()))));
+        let composite =
+            output.composite_alarms().iter().map(|alarm| (alarm.alarm_name(), alarm.state_value()));
+        states.extend(
+            metric.chain(composite).filter_map(|(name, state)| Some((name?.to_owned(), state.cloned()))),
+        );
     }
     Ok(vec![finding(&wanted, &states)])
 }
@@ -52,7 +60,11 @@ fn finding(wanted: &[String], states: &[(String, Option<StateValue>)]) -> Findin
         return Finding::new(NAME, Outcome::Fail, format!("in ALARM: {}", ringing.join(", ")));
     }
     if !missing.is_empty() {
-        return Finding::new(NAME, Outcome::Fail, format!("not found in this account and region: {}", missing.join(", ")));
+        return Finding::new(
+            NAME,
+            Outcome::Fail,
+            format!("not found in this account and region: {}", missing.join(", ")),
+        );
     }
     Finding::new(NAME, Outcome::Pass, format!("none of {} is in ALARM", wanted.join(", ")))
 }

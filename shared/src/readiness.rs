@@ -26,19 +26,22 @@ pub struct Targets {
 
 /// Asks the balancer for the health of a group's targets.
 pub async fn targets(aws: &Aws, group: &TargetGroup) -> Result<Targets, Fault> {
-    let output = aws.elb.describe_target_health().target_group_arn(&group.arn).send().await.map_err(|error| {
-        aws::fault(
-            "elasticloadbalancing:DescribeTargetHealth",
-            &format!("read the health of target group {}", group.name),
-            error,
-        )
-    })?;
+    let output =
+        aws.elb.describe_target_health().target_group_arn(&group.arn).send().await.map_err(|error| {
+            aws::fault(
+                "elasticloadbalancing:DescribeTargetHealth",
+                &format!("read the health of target group {}", group.name),
+                error,
+            )
+        })?;
     let mut targets = Targets::default();
     for health in output.target_health_descriptions().iter().filter_map(|target| target.target_health()) {
         match &health.state {
             Some(TargetHealthStateEnum::Draining) => continue,
             Some(TargetHealthStateEnum::Healthy) => targets.healthy += 1,
-            Some(TargetHealthStateEnum::Unused) if health.reason == Some(TargetHealthReasonEnum::NotInUse) => {
+            Some(TargetHealthStateEnum::Unused)
+                if health.reason == Some(TargetHealthReasonEnum::NotInUse) =>
+            {
                 targets.not_in_use += 1;
             }
             _ => targets.why = targets.why.take().or_else(|| health.description.clone()),
@@ -87,7 +90,8 @@ pub async fn green_is_ready(release: &mut Release) -> Result<Vec<Finding>, Fault
 pub async fn blue_is_healthy(release: &Release) -> Result<Vec<Finding>, Fault> {
     let group = &release.rollout.blue.target_group;
     let targets = targets(&release.aws, group).await?;
-    let summary = format!("{} of {} targets of the old version are healthy", targets.healthy, targets.registered);
+    let summary =
+        format!("{} of {} targets of the old version are healthy", targets.healthy, targets.registered);
     let outcome = if targets.healthy > 0 { Outcome::Pass } else { Outcome::Fail };
     Ok(vec![Finding::new("old version", outcome, summary)])
 }
@@ -98,9 +102,17 @@ pub async fn green_still_runs(release: &mut Release) -> Result<Vec<Finding>, Fau
     let targets = targets(&release.aws, &release.rollout.green.target_group).await?;
     let healthy = if targets.registered > targets.not_in_use && targets.healthy == 0 {
         let why = targets.why.as_deref().unwrap_or("the balancer gives no reason");
-        Finding::new("healthy targets", Outcome::Fail, format!("none of green's {} targets is healthy: {why}", targets.registered))
+        Finding::new(
+            "healthy targets",
+            Outcome::Fail,
+            format!("none of green's {} targets is healthy: {why}", targets.registered),
+        )
     } else {
-        Finding::new("healthy targets", Outcome::Pass, format!("{} of green's {} targets are healthy", targets.healthy, targets.registered))
+        Finding::new(
+            "healthy targets",
+            Outcome::Pass,
+            format!("{} of green's {} targets are healthy", targets.healthy, targets.registered),
+        )
     };
     let mut tasks = release.rollout.green.tasks;
     if tasks.is_some_and(lost) {
@@ -173,13 +185,21 @@ fn assess(tasks: Option<TaskSet>, targets: &Targets, healthy: f64) -> State {
 fn finding(state: State, group: &TargetGroup, how_long: &str) -> Finding {
     const NAME: &str = "readiness";
     match state {
-        State::Ready(Judged::ByTargets) => Finding::new(NAME, Outcome::Pass, format!("green runs and its targets are healthy {how_long}")),
-        State::Ready(Judged::ByTasks) => Finding::new(NAME, Outcome::Pass, format!("green's tasks run {how_long}"))
-            .but(Caveat::TargetGroupNotInUse { target_group: group.name.clone() }),
-        State::Waiting(why) => Finding::new(NAME, Outcome::Fail, format!("green is not ready {how_long}: {why}")),
-        State::NothingWanted => {
-            Finding::new(NAME, Outcome::Inconclusive, "the service's desired count is 0; there is nothing to check")
+        State::Ready(Judged::ByTargets) => {
+            Finding::new(NAME, Outcome::Pass, format!("green runs and its targets are healthy {how_long}"))
         }
+        State::Ready(Judged::ByTasks) => {
+            Finding::new(NAME, Outcome::Pass, format!("green's tasks run {how_long}"))
+                .but(Caveat::TargetGroupNotInUse { target_group: group.name.clone() })
+        }
+        State::Waiting(why) => {
+            Finding::new(NAME, Outcome::Fail, format!("green is not ready {how_long}: {why}"))
+        }
+        State::NothingWanted => Finding::new(
+            NAME,
+            Outcome::Inconclusive,
+            "the service's desired count is 0; there is nothing to check",
+        ),
     }
 }
 

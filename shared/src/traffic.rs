@@ -53,7 +53,10 @@ pub async fn look(
 fn all_errors(metric: &str) -> Gate {
     Gate {
         name: metric.to_owned(),
-        measure: Measure::Share { bad: Metric::of_target_group(metric), of: Metric::of_target_group("RequestCount") },
+        measure: Measure::Share {
+            bad: Metric::of_target_group(metric),
+            of: Metric::of_target_group("RequestCount"),
+        },
         bound: Bound::AtMost { limit: Quantity::share(1.0), tolerate: None },
         min_requests: defaults::MIN_REQUESTS_FOR_SHARE,
         worst_of: None,
@@ -66,9 +69,7 @@ fn sum(evidence: &[Evidence]) -> Evidence {
     let add = |a: &[Option<judge::Reading>], b: &[Option<judge::Reading>]| {
         a.iter()
             .zip(b)
-            .map(|(a, b)| {
-                a.map(|a| judge::Reading { value: a.value + b.map_or(0.0, |b| b.value), ..a })
-            })
+            .map(|(a, b)| a.map(|a| judge::Reading { value: a.value + b.map_or(0.0, |b| b.value), ..a }))
             .collect()
     };
     Evidence {
@@ -95,7 +96,11 @@ impl<'a> Asked<'a> {
     }
 
     fn queries(&self) -> impl Iterator<Item = Query> {
-        [&self.green, &self.blue].into_iter().flat_map(|side| [Some(&side.value), side.samples.as_ref()]).flatten().cloned()
+        [&self.green, &self.blue]
+            .into_iter()
+            .flat_map(|side| [Some(&side.value), side.samples.as_ref()])
+            .flatten()
+            .cloned()
     }
 
     fn evidence(&self, set: &SeriesSet, window: &Window, first: usize) -> Evidence {

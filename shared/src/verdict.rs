@@ -335,8 +335,8 @@ pub fn conclude(findings: Vec<Finding>, rules: Rules) -> Verdict {
         (Some(_), Choice::Fail) => Outcome::Fail,
         _ => finding.outcome,
     };
-    // Of equals the first is told: `max_by_key` keeps the last.
-    let worst = findings.iter().rev().max_by_key(|finding| (judged(finding), finding.fault.is_some()));
+    // What was seen is told before what could not be; of equals the first (`max_by_key` keeps the last).
+    let worst = findings.iter().rev().max_by_key(|finding| (judged(finding), finding.fault.is_none()));
     let outcome = worst.map_or(Outcome::Inconclusive, judged);
     let reason = match worst {
         None => "nothing was checked".to_owned(),

@@ -39,9 +39,8 @@ pub fn readings(measure: &Measure, value: &Series, samples: Option<&Series>) -> 
                 Measure::Share { .. } => count
                     .filter(|count| *count > 0.0)
                     .map(|of| Reading { value: value[index].unwrap_or(0.0) / of, samples: Some(of) }),
-                Measure::Statistic { .. } => {
-                    value[index].map(|value| Reading { value, samples: samples.map(|_| count.unwrap_or(0.0)) })
-                }
+                Measure::Statistic { .. } => value[index]
+                    .map(|value| Reading { value, samples: samples.map(|_| count.unwrap_or(0.0)) }),
             }
         })
         .collect()

@@ -60,7 +60,10 @@ mod tests {
     /// Periods of green and blue as (bad share, requests).
     fn check(green: &[(f64, f64)], blue: &[(f64, f64)], expect: Outcome) {
         let series = |periods: &[(f64, f64)]| {
-            periods.iter().map(|(value, samples)| Some(Reading { value: *value, samples: Some(*samples) })).collect()
+            periods
+                .iter()
+                .map(|(value, samples)| Some(Reading { value: *value, samples: Some(*samples) }))
+                .collect()
         };
         let evidence = Evidence { green: series(green), blue: series(blue), first: 0 };
         assert_eq!(outage(&defaults::OUTAGE, &evidence).outcome, expect, "{green:?} {blue:?}");

@@ -31,8 +31,10 @@ pub fn threshold(gate: &Gate, evidence: &Evidence) -> Finding {
     let green: Vec<(usize, Reading)> = (from..evidence.green.len())
         .filter_map(|index| evidence.green[index].map(|reading| (index, reading)))
         .collect();
-    let enough = |reading: &Reading| reading.samples.is_none_or(|samples| samples >= gate.min_requests as f64);
-    let usual = median(evidence.blue.iter().flatten().filter(|reading| enough(reading)).map(|reading| reading.value));
+    let enough =
+        |reading: &Reading| reading.samples.is_none_or(|samples| samples >= gate.min_requests as f64);
+    let usual =
+        median(evidence.blue.iter().flatten().filter(|reading| enough(reading)).map(|reading| reading.value));
     let level = |index: usize| {
         let beside = evidence.blue.get(index).copied().flatten().filter(enough);
         beside
@@ -64,7 +66,9 @@ fn judge(bound: Bound, green: Reading, blue: Option<Level>) -> Judged {
             let limit = limit.value.max(relative);
             Judged { green, blue, limit, bad: green.value > limit }
         }
-        Bound::AtLeast { limit } => Judged { green, blue, limit: limit.value, bad: green.value < limit.value },
+        Bound::AtLeast { limit } => {
+            Judged { green, blue, limit: limit.value, bad: green.value < limit.value }
+        }
     }
 }
 
@@ -88,7 +92,11 @@ fn told(gate: &Gate, worst: &Judged, periods: usize) -> Finding {
         (Bound::AtLeast { .. }, false) => "at least",
     };
     let beside = blue.map(|blue| format!(", blue {blue}")).unwrap_or_default();
-    let of_periods = if periods == 1 { "the one complete period".to_owned() } else { format!("the worst of {periods} complete periods") };
+    let of_periods = if periods == 1 {
+        "the one complete period".to_owned()
+    } else {
+        format!("the worst of {periods} complete periods")
+    };
     let summary = format!("green {value} in {of_periods}, {relation} the limit of {limit}{beside}");
     let outcome = if worst.bad { Outcome::Fail } else { Outcome::Pass };
     let mut finding = Finding {
@@ -99,7 +107,9 @@ fn told(gate: &Gate, worst: &Judged, periods: usize) -> Finding {
         periods: Some(periods),
         ..Finding::new(&gate.name, outcome, summary)
     };
-    if worst.blue.is_some_and(|level| level.from_before) && matches!(gate.bound, Bound::AtMost { tolerate: Some(_), .. }) {
+    if worst.blue.is_some_and(|level| level.from_before)
+        && matches!(gate.bound, Bound::AtMost { tolerate: Some(_), .. })
+    {
         finding = finding.but(Caveat::BlueFromBefore);
     }
     finding
@@ -181,7 +191,12 @@ mod tests {
 
     #[test]
     fn exactly_at_the_limit_passes() {
-        check(&errors(), &[0.0], &[0.05], (Outcome::Pass, "green 5 % in the one complete period, within the limit of 5 %, blue 0 %"));
+        check(
+            &errors(),
+            &[0.0],
+            &[0.05],
+            (Outcome::Pass, "green 5 % in the one complete period, within the limit of 5 %, blue 0 %"),
+        );
     }
 
     #[test]
@@ -201,14 +216,29 @@ mod tests {
         assert_eq!(check(&errors(), &[0.0], &[-1.0], unclear).caveats, [Caveat::NoData]);
         assert_eq!(check(&errors(), &[-1.0], &[0.5], unclear).caveats, [Caveat::NoBlue]);
         let quiet = Gate { min_requests: 101, ..errors() };
-        assert_eq!(check(&quiet, &[0.0], &[0.5], unclear).caveats, [Caveat::FewRequests { periods: 1, least: 101 }]);
+        assert_eq!(
+            check(&quiet, &[0.0], &[0.5], unclear).caveats,
+            [Caveat::FewRequests { periods: 1, least: 101 }]
+        );
     }
 
     #[test]
     fn the_other_direction_and_the_latest_periods() {
-        let orders = gate("{metric: Orders, statistic: Sum, namespace: Shop, dimensions: {S: x}, at_least: 10, worst_of: 2}");
-        check(&orders, &[], &[3.0, 12.0, 9.0], (Outcome::Fail, "green 9 in the worst of 2 complete periods, below the limit of 10"));
-        check(&orders, &[], &[3.0, 12.0, 11.0], (Outcome::Pass, "green 11 in the worst of 2 complete periods, at least the limit of 10"));
+        let orders = gate(
+            "{metric: Orders, statistic: Sum, namespace: Shop, dimensions: {S: x}, at_least: 10, worst_of: 2}",
+        );
+        check(
+            &orders,
+            &[],
+            &[3.0, 12.0, 9.0],
+            (Outcome::Fail, "green 9 in the worst of 2 complete periods, below the limit of 10"),
+        );
+        check(
+            &orders,
+            &[],
+            &[3.0, 12.0, 11.0],
+            (Outcome::Pass, "green 11 in the worst of 2 complete periods, at least the limit of 10"),
+        );
     }
 
     #[test]

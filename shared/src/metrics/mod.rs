@@ -125,7 +125,9 @@ pub fn gate_queries(gate: &Gate, rollout: &Rollout, side: Side) -> GateQueries {
         statistic: statistic.to_owned(),
     };
     match &gate.measure {
-        Measure::Share { bad, of } => GateQueries { value: query(bad, "Sum"), samples: Some(query(of, "Sum")) },
+        Measure::Share { bad, of } => {
+            GateQueries { value: query(bad, "Sum"), samples: Some(query(of, "Sum")) }
+        }
         Measure::Statistic { metric, statistic } => GateQueries {
             value: query(metric, statistic),
             samples: (gate.min_requests > 0).then(|| query(metric, "SampleCount")),
@@ -164,7 +166,8 @@ mod tests {
     fn a_window_holds_only_complete_periods_since_the_shift() {
         let minute = 60_000;
         // The shift began in the middle of minute 10; now is the middle of minute 15, so minute 12 is the last one.
-        let window = Window::complete(at(10 * minute + 1), at(i64::MAX / 10_000), at(15 * minute + 30_000), &MINUTES);
+        let window =
+            Window::complete(at(10 * minute + 1), Timestamp::MAX, at(15 * minute + 30_000), &MINUTES);
         assert_eq!((window.start, window.periods), (at(11 * minute), 2));
         assert_eq!(window.index_of(12 * minute), Some(1));
         assert_eq!(window.index_of(13 * minute), None);

@@ -61,14 +61,18 @@ async fn read_chunk(
 }
 
 fn wire(index: usize, query: &Query, window: &Window) -> MetricDataQuery {
-    let dimensions = query.dimensions.iter().map(|(name, value)| Dimension::builder().name(name).value(value).build());
+    let dimensions =
+        query.dimensions.iter().map(|(name, value)| Dimension::builder().name(name).value(value).build());
     let metric = Metric::builder()
         .namespace(&query.namespace)
         .metric_name(&query.metric)
         .set_dimensions(Some(dimensions.collect()))
         .build();
-    let stat =
-        MetricStat::builder().metric(metric).period(window.period.as_secs() as i32).stat(&query.statistic).build();
+    let stat = MetricStat::builder()
+        .metric(metric)
+        .period(window.period.as_secs() as i32)
+        .stat(&query.statistic)
+        .build();
     MetricDataQuery::builder().id(format!("q{index}")).metric_stat(stat).return_data(true).build()
 }
 

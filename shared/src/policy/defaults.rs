@@ -17,7 +17,8 @@ pub const READINESS: Readiness =
     Readiness { healthy: 1.0, stable_for: Duration::from_secs(30), within: Duration::from_secs(600) };
 
 /// Half of the requests bad is no noise.
-pub const OUTAGE: Outage = Outage { share: 0.5, min_requests: 20, periods: 2, at_once_from: 200, blue_below: 0.1 };
+pub const OUTAGE: Outage =
+    Outage { share: 0.5, min_requests: 20, periods: 2, at_once_from: 200, blue_below: 0.1 };
 
 /// Five minutes at 100 %: three that are complete after the ingestion delay.
 pub const BAKE: Duration = Duration::from_secs(300);
@@ -35,7 +36,10 @@ pub const MIN_REQUESTS_FOR_PERCENTILE: u64 = 100;
 pub fn gates() -> Vec<Gate> {
     let share = |name: &str, bad: &str, limit: f64, tolerate: f64| Gate {
         name: name.to_owned(),
-        measure: Measure::Share { bad: Metric::of_target_group(bad), of: Metric::of_target_group("RequestCount") },
+        measure: Measure::Share {
+            bad: Metric::of_target_group(bad),
+            of: Metric::of_target_group("RequestCount"),
+        },
         bound: Bound::AtMost { limit: Quantity::share(limit), tolerate: Some(tolerate) },
         min_requests: MIN_REQUESTS_FOR_SHARE,
         worst_of: None,

@@ -293,15 +293,15 @@ impl Plan {
         let readiness = readiness(policy.readiness, &mut faults);
         let smoke = smoke(policy.smoke, &mut faults);
         let outage = outage(policy.outage, &mut faults);
-        let traffic = policy
-            .traffic
-            .map_or_else(defaults::gates, |list| gates(list, "traffic", &mut faults));
-        let bake = policy
-            .bake
-            .gates
-            .map_or_else(|| traffic.clone(), |list| gates(list, "bake.gates", &mut faults));
+        let traffic = policy.traffic.map_or_else(defaults::gates, |list| gates(list, "traffic", &mut faults));
+        let bake =
+            policy.bake.gates.map_or_else(|| traffic.clone(), |list| gates(list, "bake.gates", &mut faults));
         let bake_for = policy.bake.duration.map_or(defaults::BAKE, |span| span.0);
-        faults.require(bake_for <= defaults::LONGEST_BAKE, "bake.for", "at most 50m: CodeDeploy allows a hook one hour");
+        faults.require(
+            bake_for <= defaults::LONGEST_BAKE,
+            "bake.for",
+            "at most 50m: CodeDeploy allows a hook one hour",
+        );
         for (index, name) in policy.preflight.alarms.iter().enumerate() {
             faults.require(!name.is_empty(), &format!("preflight.alarms[{index}]"), "an alarm needs a name");
         }
@@ -327,7 +327,8 @@ fn sampling(raw: raw::Metrics, faults: &mut Faults) -> Sampling {
     let period = raw.period.map_or(defaults::SAMPLING.period, |span| span.0);
     let seconds = period.as_secs();
     faults.require(
-        period.subsec_nanos() == 0 && (matches!(seconds, 1 | 5 | 10 | 30) || (seconds > 0 && seconds % 60 == 0)),
+        period.subsec_nanos() == 0
+            && (matches!(seconds, 1 | 5 | 10 | 30) || (seconds > 0 && seconds % 60 == 0)),
         "metrics.period",
         "CloudWatch has periods of 1s, 5s, 10s, 30s and whole minutes",
     );
@@ -389,14 +390,25 @@ fn smoke(raw: raw::Smoke, faults: &mut Faults) -> Smoke {
         Some(text) => match reqwest::Url::parse(text) {
             Ok(url) if url.scheme() == "https" && url.host().is_some() => Base::Url(url),
             _ => {
-                faults.add("smoke.base", format!("`{text}` is none of test-listener, production-listener, an https URL"));
+                faults.add(
+                    "smoke.base",
+                    format!("`{text}` is none of test-listener, production-listener, an https URL"),
+                );
                 Base::TestListener
             }
         },
     };
     let checks = raw.checks.map(|checks| {
-        faults.require(!checks.is_empty(), "smoke.checks", "an empty list checks nothing; leave the key out for the health check");
-        checks.into_iter().enumerate().map(|(index, raw)| check(raw, &format!("smoke.checks[{index}]"), faults)).collect()
+        faults.require(
+            !checks.is_empty(),
+            "smoke.checks",
+            "an empty list checks nothing; leave the key out for the health check",
+        );
+        checks
+            .into_iter()
+            .enumerate()
+            .map(|(index, raw)| check(raw, &format!("smoke.checks[{index}]"), faults))
+            .collect()
     });
     Smoke { base, host: raw.host, checks }
 }
@@ -417,15 +429,18 @@ fn check(raw: raw::Check, key: &str, faults: &mut Faults) -> Check {
     .collect();
     faults.require(
         given.len() == 1,
-        key,
+        &format!("{key}.get"),
         "a check needs exactly one of get, head, post, put, patch, delete, options",
     );
     let (method, path) = given.pop().unwrap_or((Method::GET, "/".to_owned()));
-    faults.require(path.starts_with('/'), key, "the path must begin with `/`");
+    let method_key = format!("{key}.{}", method.as_str().to_ascii_lowercase());
+    faults.require(path.starts_with('/'), &method_key, "the path must begin with `/`");
     let headers = raw
         .headers
         .into_iter()
-        .filter_map(|(name, value)| header_name(&name, &format!("{key}.headers"), faults).map(|name| (name, value)))
+        .filter_map(|(name, value)| {
+            header_name(&name, &format!("{key}.headers"), faults).map(|name| (name, value))
+        })
         .collect();
     let check = Check {
         name: raw.name.unwrap_or_else(|| format!("{method} {path}")),
@@ -465,7 +480,8 @@ fn expect(raw: raw::Expect, key: &str, faults: &mut Faults) -> Expect {
         .filter_map(|(name, span)| match percentile(&name) {
             Some(rank) => Some((rank, span.0)),
             None => {
-                faults.add(format!("{key}.percentiles.{name}"), "a percentile is written as p50, p95 or p99.9");
+                faults
+                    .add(format!("{key}.percentiles.{name}"), "a percentile is written as p50, p95 or p99.9");
                 None
             }
         })
@@ -475,7 +491,9 @@ fn expect(raw: raw::Expect, key: &str, faults: &mut Faults) -> Expect {
         headers: raw
             .headers
             .into_iter()
-            .filter_map(|(name, value)| header_name(&name, &format!("{key}.headers"), faults).map(|name| (name, value)))
+            .filter_map(|(name, value)| {
+                header_name(&name, &format!("{key}.headers"), faults).map(|name| (name, value))
+            })
             .collect(),
         body: raw.body,
         json: raw.json,
@@ -492,7 +510,11 @@ fn header_name(name: &str, key: &str, faults: &mut Faults) -> Option<reqwest::he
 }
 
 fn gates(list: Vec<raw::Gate>, key: &str, faults: &mut Faults) -> Vec<Gate> {
-    faults.require(!list.is_empty(), key, "an empty list gates nothing; leave the key out for the built-in gates");
+    faults.require(
+        !list.is_empty(),
+        key,
+        "an empty list gates nothing; leave the key out for the built-in gates",
+    );
     let mut names: BTreeMap<String, usize> = BTreeMap::new();
     let mut gates = Vec::new();
     for (index, raw) in list.into_iter().enumerate() {
@@ -530,7 +552,10 @@ fn gate(raw: raw::Gate, key: &str, faults: &mut Faults) -> Option<Gate> {
             (measure, format!("{statistic} of {name}"), least)
         }
         _ => {
-            faults.add(key, "a gate measures either `bad` of `of`, or `statistic` of `metric`");
+            faults.add(
+                format!("{key}.bad"),
+                "a gate measures either `bad` of `of`, or `statistic` of `metric`",
+            );
             return None;
         }
     };
@@ -643,8 +668,11 @@ pub fn percentile(text: &str) -> Option<f64> {
 }
 
 fn is_statistic(text: &str) -> bool {
-    let trimmed = ["TM(", "WM(", "TC(", "TS(", "PR("].iter().any(|prefix| text.starts_with(prefix)) && text.ends_with(')');
-    matches!(text, "SampleCount" | "Sum" | "Average" | "Minimum" | "Maximum" | "IQM") || percentile(text).is_some() || trimmed
+    let trimmed = ["TM(", "WM(", "TC(", "TS(", "PR("].iter().any(|prefix| text.starts_with(prefix))
+        && text.ends_with(')');
+    matches!(text, "SampleCount" | "Sum" | "Average" | "Minimum" | "Maximum" | "IQM")
+        || percentile(text).is_some()
+        || trimmed
 }
 
 fn span_or(span: Option<Span>, default: Duration) -> Duration {
@@ -664,7 +692,9 @@ mod tests {
     fn check_faults(text: &str, expect: &[&str]) {
         let seen: Vec<String> = match parse(text) {
             Ok(_) => Vec::new(),
-            Err(problems) => problems.iter().map(|problem| format!("{} {}", problem.line, problem.key)).collect(),
+            Err(problems) => {
+                problems.iter().map(|problem| format!("{} {}", problem.line, problem.key)).collect()
+            }
         };
         assert_eq!(seen, expect, "{text}\n{:?}", parse(text).err());
     }
@@ -697,9 +727,9 @@ mod tests {
                 "2 mode",
                 "4 metrics.period",
                 "5 metrics.ingestion_delay",
-                "8 smoke.checks[0]",
+                "8 smoke.checks[0].get",
                 "9 smoke.checks[0].times",
-                "10 smoke.checks[1]",
+                "10 smoke.checks[1].get",
                 "11 smoke.checks[1].expect.status",
                 "11 smoke.checks[1].expect.jmespath",
                 "16 traffic[0].limit",
@@ -723,7 +753,10 @@ mod tests {
 
     #[test]
     fn empty_lists_are_refused_because_they_would_pass_silently() {
-        check_faults("traffic: []\nsmoke: {checks: []}\nbake: {gates: []}\n", &["1 traffic", "2 smoke.checks", "3 bake.gates"]);
+        check_faults(
+            "traffic: []\nsmoke: {checks: []}\nbake: {gates: []}\n",
+            &["1 traffic", "2 smoke.checks", "3 bake.gates"],
+        );
     }
 
     #[test]

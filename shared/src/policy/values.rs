@@ -71,7 +71,12 @@ written_as!(Times, parse_times, "a factor of at least 1, such as 1.5x", r"^\d+(\
 /// A length of time, written `500ms`, `30s`, `10m`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
-written_as!(Span, parse_span, "a length of time such as 500ms, 30s, 10m or 1h", r"^(\d+(\.\d+)?\s*[a-z]+\s*)+$");
+written_as!(
+    Span,
+    parse_span,
+    "a length of time such as 500ms, 30s, 10m or 1h",
+    r"^(\d+(\.\d+)?\s*[a-z]+\s*)+$"
+);
 
 /// A limit in the unit of what it limits: `5%`, `500ms`, or a plain number.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -107,11 +112,7 @@ impl FromStr for Statuses {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a set of HTTP statuses");
         let number = |text: &str| -> Result<u16, String> {
-            text.trim()
-                .parse()
-                .ok()
-                .filter(|status| (100..=599).contains(status))
-                .ok_or_else(wrong)
+            text.trim().parse().ok().filter(|status| (100..=599).contains(status)).ok_or_else(wrong)
         };
         text.split(',')
             .map(|part| match (part.trim().to_ascii_lowercase().strip_suffix("xx"), part.split_once('-')) {
@@ -222,8 +223,10 @@ mod tests {
     #[test]
     fn statuses_hold_what_they_say() {
         let statuses: Statuses = "2xx, 302,400-404".parse().unwrap();
-        let held: Vec<u16> =
-            [199, 200, 299, 300, 302, 400, 404, 405].into_iter().filter(|status| statuses.contains(*status)).collect();
+        let held: Vec<u16> = [199, 200, 299, 300, 302, 400, 404, 405]
+            .into_iter()
+            .filter(|status| statuses.contains(*status))
+            .collect();
         assert_eq!(held, [200, 299, 302, 400, 404]);
         assert_eq!(statuses.to_string(), "200-299,302,400-404");
     }

@@ -27,19 +27,19 @@ pub struct Deployment {
 
 /// Asks CodeDeploy for the deployment. One that is not on the ECS platform is a fault.
 pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Fault> {
-    let output = aws
-        .codedeploy
-        .get_deployment()
-        .deployment_id(id.as_str())
-        .send()
-        .await
-        .map_err(|error| aws::fault("codedeploy:GetDeployment", &format!("read deployment {id}"), error))?;
-    let info = output
-        .deployment_info
-        .ok_or_else(|| incomplete(id, "deploymentInfo"))?;
+    let output =
+        aws.codedeploy.get_deployment().deployment_id(id.as_str()).send().await.map_err(|error| {
+            aws::fault("codedeploy:GetDeployment", &format!("read deployment {id}"), error)
+        })?;
+    let info = output.deployment_info.ok_or_else(|| incomplete(id, "deploymentInfo"))?;
     let is_rollback = info.creator == Some(DeploymentCreator::CodeDeployRollback)
-        || info.rollback_info.as_ref().is_some_and(|rollback| rollback.rollback_triggering_deployment_id.is_some());
-    if let Some(platform) = info.compute_platform.as_ref().filter(|platform| **platform != ComputePlatform::Ecs) {
+        || info
+            .rollback_info
+            .as_ref()
+            .is_some_and(|rollback| rollback.rollback_triggering_deployment_id.is_some());
+    if let Some(platform) =
+        info.compute_platform.as_ref().filter(|platform| **platform != ComputePlatform::Ecs)
+    {
         return Err(Fault::new(
             FaultKind::NotFound,
             format!("deployment {id} is on the {} platform", platform.as_str()),

@@ -5,7 +5,9 @@ use aws_sdk_elasticloadbalancingv2::types as elb;
 use jiff::Timestamp;
 
 use super::deployment::incomplete;
-use super::{Colour, Deployment, LifecycleEvent, Listener, LoadBalancer, Phase, Rollout, TargetGroup, TaskSet};
+use super::{
+    Colour, Deployment, LifecycleEvent, Listener, LoadBalancer, Phase, Rollout, TargetGroup, TaskSet,
+};
 use crate::aws::{self, Aws};
 use crate::fault::{Fault, FaultKind};
 
@@ -51,14 +53,18 @@ pub async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fau
 
 /// Reads the tasks and lifecycle events again; colours and listeners do not change during a deployment.
 pub async fn refresh(aws: &Aws, deployment: &Deployment, rollout: &mut Rollout) -> Result<(), Fault> {
-    let target = deployment_target(aws, deployment, &format!("{}:{}", rollout.cluster, rollout.service)).await?;
+    let target =
+        deployment_target(aws, deployment, &format!("{}:{}", rollout.cluster, rollout.service)).await?;
     rollout.blue.tasks = task_set(&target, &codedeploy::TargetLabel::Blue).map(tasks);
     rollout.green.tasks = task_set(&target, &codedeploy::TargetLabel::Green).map(tasks);
     rollout.events = target.lifecycle_events().iter().map(lifecycle_event).collect();
     Ok(())
 }
 
-async fn deployment_group(aws: &Aws, deployment: &Deployment) -> Result<codedeploy::DeploymentGroupInfo, Fault> {
+async fn deployment_group(
+    aws: &Aws,
+    deployment: &Deployment,
+) -> Result<codedeploy::DeploymentGroupInfo, Fault> {
     let Deployment { application, group, .. } = deployment;
     aws.codedeploy
         .get_deployment_group()
@@ -67,7 +73,11 @@ async fn deployment_group(aws: &Aws, deployment: &Deployment) -> Result<codedepl
         .send()
         .await
         .map_err(|error| {
-            aws::fault("codedeploy:GetDeploymentGroup", &format!("read deployment group {application}/{group}"), error)
+            aws::fault(
+                "codedeploy:GetDeploymentGroup",
+                &format!("read deployment group {application}/{group}"),
+                error,
+            )
         })?
         .deployment_group_info
         .ok_or_else(|| incomplete(&deployment.id, "deployment group"))
@@ -127,22 +137,19 @@ async fn listeners(aws: &Aws, arns: &[Option<&String>]) -> Result<Vec<(Listener,
 }
 
 async fn load_balancer(aws: &Aws, arn: &str) -> Result<LoadBalancer, Fault> {
-    let output = aws
-        .elb
-        .describe_load_balancers()
-        .load_balancer_arns(arn)
-        .send()
-        .await
-        .map_err(|error| {
-            aws::fault("elasticloadbalancing:DescribeLoadBalancers", &format!("read load balancer {arn}"), error)
-        })?;
+    let output = aws.elb.describe_load_balancers().load_balancer_arns(arn).send().await.map_err(|error| {
+        aws::fault("elasticloadbalancing:DescribeLoadBalancers", &format!("read load balancer {arn}"), error)
+    })?;
     let found = output.load_balancers().first().and_then(|balancer| balancer.dns_name.clone());
     let dns_name = found.ok_or_else(|| not_found("load balancer", arn))?;
     let dimension = arn.split_once("loadbalancer/").map(|(_, rest)| rest.to_owned());
     Ok(LoadBalancer { dns_name, dimension: dimension.ok_or_else(|| not_found("load balancer", arn))? })
 }
 
-fn ecs_service(deployment: &Deployment, group: &codedeploy::DeploymentGroupInfo) -> Result<(String, String), Fault> {
+fn ecs_service(
+    deployment: &Deployment,
+    group: &codedeploy::DeploymentGroupInfo,
+) -> Result<(String, String), Fault> {
     match group.ecs_services() {
         [service] => service.cluster_name.clone().zip(service.service_name.clone()),
         _ => None,
@@ -182,12 +189,20 @@ fn colour_names(
     blue.zip(green).ok_or_else(|| incomplete(&deployment.id, "task set with a target group"))
 }
 
-fn task_set<'a>(target: &'a codedeploy::EcsTarget, label: &codedeploy::TargetLabel) -> Option<&'a codedeploy::EcsTaskSet> {
+fn task_set<'a>(
+    target: &'a codedeploy::EcsTarget,
+    label: &codedeploy::TargetLabel,
+) -> Option<&'a codedeploy::EcsTaskSet> {
     target.task_sets_info().iter().find(|set| set.task_set_label.as_ref() == Some(label))
 }
 
 fn tasks(set: &codedeploy::EcsTaskSet) -> TaskSet {
-    TaskSet { desired: set.desired_count, pending: set.pending_count, running: set.running_count, weight: set.traffic_weight }
+    TaskSet {
+        desired: set.desired_count,
+        pending: set.pending_count,
+        running: set.running_count,
+        weight: set.traffic_weight,
+    }
 }
 
 fn target_group(group: &elb::TargetGroup) -> Option<TargetGroup> {
@@ -197,7 +212,10 @@ fn target_group(group: &elb::TargetGroup) -> Option<TargetGroup> {
         dimension: format!("targetgroup/{}", arn.split_once("targetgroup/")?.1),
         arn,
         health_path: group.health_check_path.clone(),
-        health_statuses: group.matcher().and_then(|matcher| matcher.http_code()).and_then(|codes| codes.parse().ok()),
+        health_statuses: group
+            .matcher()
+            .and_then(|matcher| matcher.http_code())
+            .and_then(|codes| codes.parse().ok()),
     })
 }
 

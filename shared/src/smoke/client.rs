@@ -43,14 +43,19 @@ impl<'a> Requests<'a> {
         headers: Vec<(HeaderName, HeaderValue)>,
         deployment: &DeploymentId,
     ) -> Result<Self, Fault> {
-        let redirects = if check.follow_redirects { Redirects::limited(MOST_REDIRECTS) } else { Redirects::none() };
+        let redirects =
+            if check.follow_redirects { Redirects::limited(MOST_REDIRECTS) } else { Redirects::none() };
         let mut builder = Client::builder()
             .user_agent(format!("Shiftgate/{VERSION} (deployment {deployment})"))
             .redirect(redirects)
             .no_proxy()
             .timeout(check.timeout);
         let mut url = destination.url.join(&check.path).map_err(|error| {
-            Fault::new(FaultKind::Policy, format!("`{}` is not a path: {error}", check.path), "mend `smoke.checks`")
+            Fault::new(
+                FaultKind::Policy,
+                format!("`{}` is not a path: {error}", check.path),
+                "mend `smoke.checks`",
+            )
         })?;
         let mut all = HeaderMap::new();
         if let Some(host) = &destination.host {
@@ -108,7 +113,11 @@ async fn addresses(url: &Url) -> Result<Vec<SocketAddr>, Fault> {
 }
 
 fn not_a_host(host: &str, error: &dyn std::fmt::Display) -> Fault {
-    Fault::new(FaultKind::Policy, format!("`smoke.host` {host} is not a host name: {error}"), "mend `smoke.host`")
+    Fault::new(
+        FaultKind::Policy,
+        format!("`smoke.host` {host} is not a host name: {error}"),
+        "mend `smoke.host`",
+    )
 }
 
 /// Why there is no answer, without the URL (its query may hold a secret).

@@ -61,7 +61,9 @@ fn json_faults(expect: &Expect, body: &Value, faults: &mut Vec<String>) {
         match expression.search(body) {
             Ok(result) if result.is_truthy() => {}
             Ok(_) => faults.push(format!("`{}` is not true", expression.as_str())),
-            Err(error) => faults.push(format!("`{}` cannot be evaluated: {}", expression.as_str(), error.reason)),
+            Err(error) => {
+                faults.push(format!("`{}` cannot be evaluated: {}", expression.as_str(), error.reason))
+            }
         }
     }
 }
@@ -127,17 +129,29 @@ mod tests {
         check("{status: 204}", &good, &["status 200 instead of 204"]);
         check("{within: 100ms}", &good, &["took 120 ms, longer than 100 ms"]);
         check("{within: 120ms}", &good, &[]);
-        check("{headers: {content-type: text/html, x-a: b}}", &good, &["header content-type is not `text/html`", "no header x-a"]);
+        check(
+            "{headers: {content-type: text/html, x-a: b}}",
+            &good,
+            &["header content-type is not `text/html`", "no header x-a"],
+        );
         check("{headers: {Content-Type: application/json}}", &good, &[]);
         check("{body: version}", &good, &[]);
         check("{body: teapot}", &good, &["the body does not contain `teapot`"]);
         check("{json: {status: ok, parts: [{n: 1}]}}", &good, &[]);
-        check("{json: {parts: [{n: 1}, {n: 3}]}}", &good, &["the JSON differs from what is expected at $.parts[1].n"]);
+        check(
+            "{json: {parts: [{n: 1}, {n: 3}]}}",
+            &good,
+            &["the JSON differs from what is expected at $.parts[1].n"],
+        );
         check("{json: {missing: null}}", &good, &["the JSON differs from what is expected at $.missing"]);
         check("{jmespath: \"version == '2'\"}", &good, &[]);
         check("{jmespath: \"length(parts) > `5`\"}", &good, &["`length(parts) > `5`` is not true"]);
         check("{jmespath: nothing}", &good, &["`nothing` is not true"]);
-        check("{json: {a: 1}}", &response(500, "<html>"), &["status 500 instead of 200-299", "the body is not JSON"]);
+        check(
+            "{json: {a: 1}}",
+            &response(500, "<html>"),
+            &["status 500 instead of 200-299", "the body is not JSON"],
+        );
     }
 
     #[test]
@@ -149,11 +163,16 @@ mod tests {
     }
 
     fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), "[a-c]{0,2}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "[a-c]{0,2}".prop_map(Value::from)
+        ];
         leaf.prop_recursive(3, 12, 3, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
-                proptest::collection::btree_map("[a-c]", inner, 0..3).prop_map(|map| Value::Object(map.into_iter().collect())),
+                proptest::collection::btree_map("[a-c]", inner, 0..3)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
     }

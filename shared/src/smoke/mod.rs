@@ -69,16 +69,15 @@ pub fn secret_names(release: &Release) -> Vec<String> {
 
 /// Reads one secret from Parameter Store.
 pub async fn secret(aws: &Aws, name: &str) -> Result<SecretString, Fault> {
-    let output = aws
-        .ssm
-        .get_parameter()
-        .name(name)
-        .with_decryption(true)
-        .send()
-        .await
-        .map_err(|error| aws::fault("ssm:GetParameter", &format!("read the header value in parameter {name}"), error))?;
+    let output = aws.ssm.get_parameter().name(name).with_decryption(true).send().await.map_err(|error| {
+        aws::fault("ssm:GetParameter", &format!("read the header value in parameter {name}"), error)
+    })?;
     output.parameter.and_then(|parameter| parameter.value).map(SecretString::from).ok_or_else(|| {
-        Fault::new(FaultKind::NotFound, format!("parameter {name} has no value"), "put the header's value into it")
+        Fault::new(
+            FaultKind::NotFound,
+            format!("parameter {name} has no value"),
+            "put the header's value into it",
+        )
     })
 }
 
@@ -193,7 +192,9 @@ async fn answer(requests: &Requests<'_>, check: &Check) -> Answer {
 
 fn judge(check: &Check, response: Result<Response, String>) -> Answer {
     match response {
-        Ok(response) => Answer { took: Some(response.took), faults: expect::faults(&check.expect, &response) },
+        Ok(response) => {
+            Answer { took: Some(response.took), faults: expect::faults(&check.expect, &response) }
+        }
         Err(why) => Answer { took: None, faults: vec![why] },
     }
 }
@@ -215,11 +216,17 @@ fn finding(check: &Check, answers: &[Answer]) -> Finding {
     let outcome = if failed == 0 && slow.is_empty() { Outcome::Pass } else { Outcome::Fail };
     let slowest = times.iter().max().map(Duration::as_secs_f64).map(Quantity::seconds);
     let summary = match (outcome, slowest) {
-        (Outcome::Pass, Some(slowest)) => format!("{} of {} requests as expected, slowest {slowest}", answers.len(), answers.len()),
+        (Outcome::Pass, Some(slowest)) => {
+            format!("{} of {} requests as expected, slowest {slowest}", answers.len(), answers.len())
+        }
         _ => {
             let mut parts = Vec::new();
             if failed > 0 {
-                parts.push(format!("{failed} of {} requests failed: {}", answers.len(), most_common(answers)));
+                parts.push(format!(
+                    "{failed} of {} requests failed: {}",
+                    answers.len(),
+                    most_common(answers)
+                ));
             }
             parts.extend(slow);
             parts.join("; ")
@@ -233,11 +240,16 @@ fn most_common(answers: &[Answer]) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for fault in answers.iter().flat_map(|answer| &answer.faults) {
         // Times differ from answer to answer; their kind is what counts.
-        let kind = if fault.starts_with("took ") { fault.split_once(", ").map_or(fault.as_str(), |(_, kind)| kind) } else { fault };
+        let kind = if fault.starts_with("took ") {
+            fault.split_once(", ").map_or(fault.as_str(), |(_, kind)| kind)
+        } else {
+            fault
+        };
         *counts.entry(kind).or_default() += 1;
     }
     let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let shown: Vec<String> = counts.iter().take(3).map(|(fault, count)| format!("{fault} ({count} times)")).collect();
+    let shown: Vec<String> =
+        counts.iter().take(3).map(|(fault, count)| format!("{fault} ({count} times)")).collect();
     shown.join(", ")
 }

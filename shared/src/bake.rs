@@ -1,0 +1,64 @@
+//! After the shift: green serves everything, and is judged until the policy's time is over.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::carry::Step;
+use crate::clock;
+use crate::fault::{Fault, FaultKind};
+use crate::hook::Release;
+use crate::readiness;
+use crate::rollout;
+use crate::traffic;
+use crate::verdict::{Finding, Findings};
+
+/// One look: judges the shift again (the watch may have missed something) and the bake so far. Done on a failure, or
+/// when the last complete period of the bake has been seen.
+pub async fn look(release: &mut Release) -> Result<Step, Fault> {
+    rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
+    let (shift_began, shift_ended) = shift(release)?;
+    let now = clock::now();
+    let bake_ends = after(shift_ended, release.plan.bake_for);
+    let during_shift = traffic::look(release, &release.plan.traffic, shift_began, shift_ended, now).await?;
+    let during_bake = traffic::look(release, &release.plan.bake, shift_ended, bake_ends, now).await?;
+    let runs = readiness::green_still_runs(release).await;
+    let mut findings = Findings::new().and("readiness", runs);
+    // An all-at-once shift has no period of its own; then there is nothing to say about it.
+    if during_shift.window.periods > 0 {
+        findings = findings.and("traffic", Ok(named(during_shift.findings, "during the shift")));
+    }
+    if release.plan.bake_for > Duration::ZERO {
+        findings = findings.and("bake", Ok(named(during_bake.findings, "at 100 %")));
+    }
+    let all_in = after(bake_ends, release.plan.sampling.ingestion_delay);
+    let done_in = Duration::try_from(all_in.duration_since(now)).unwrap_or_default();
+    if findings.any_fail() || done_in.is_zero() {
+        Ok(Step::Done(findings))
+    } else {
+        Ok(Step::Again { after: release.plan.sampling.look_every.min(done_in), done_in })
+    }
+}
+
+fn named(findings: Vec<Finding>, when: &str) -> Vec<Finding> {
+    findings
+        .into_iter()
+        .map(|finding| Finding { check: format!("{}, {when}", finding.check), ..finding })
+        .collect()
+}
+
+/// When production traffic began to shift, and when all of it had.
+fn shift(release: &Release) -> Result<(Timestamp, Timestamp), Fault> {
+    let event = release.rollout.event("AllowTraffic");
+    event.and_then(|event| event.started.zip(event.ended)).ok_or_else(|| {
+        Fault::new(
+            FaultKind::NotFound,
+            format!("deployment {} does not say when its traffic shifted", release.deployment.id),
+            "this function serves the hook AfterAllowTraffic; check the AppSpec",
+        )
+    })
+}
+
+fn after(at: Timestamp, more: Duration) -> Timestamp {
+    at.saturating_add(more).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,89 @@
+//! Work that takes longer than a moment: wait in place while the budget lasts, else hand over to the state machine.
+
+use std::time::Duration;
+
+use crate::aws;
+use crate::clock;
+use crate::event::{Duty, HookEvent, Look};
+use crate::fault::{Fault, FaultKind};
+use crate::hook::{Ended, Release};
+use crate::verdict::Findings;
+
+/// Where a piece of work stands after one look.
+#[derive(Debug)]
+pub enum Step {
+    /// Everything is seen.
+    Done(Findings),
+    /// There is more to come.
+    Again {
+        /// Time until the next look.
+        after: Duration,
+        /// Time until the last look.
+        done_in: Duration,
+    },
+}
+
+/// Time that the last look itself may take.
+const LAST_LOOK: Duration = Duration::from_secs(15);
+
+/// Looks until the work is done, or hands it over when this invocation cannot see its end. A fault that may heal is
+/// looked at again while time is left.
+pub async fn through<L>(release: &mut Release, event: &HookEvent, look: L) -> Ended
+where
+    L: AsyncFn(&mut Release) -> Result<Step, Fault>,
+{
+    loop {
+        let left = release.budget.for_checks(clock::now());
+        let after = match look(release).await {
+            Ok(Step::Done(findings)) => return Ended::Findings(findings),
+            Ok(Step::Again { done_in, .. }) if done_in + LAST_LOOK.min(left / 4) > left => {
+                return match hand_over(release, event).await {
+                    Ok(execution) => Ended::HandedOver(execution),
+                    Err(fault) => Ended::Findings(Findings::new().and("bake", Err(fault))),
+                };
+            }
+            Ok(Step::Again { after, .. }) => after,
+            Err(fault) => {
+                let pause = release.plan.sampling.look_every;
+                if !fault.may_heal() || pause + LAST_LOOK > left {
+                    return Ended::Findings(Findings::new().and("bake", Err(fault)));
+                }
+                pause
+            }
+        };
+        tokio::time::sleep(after).await;
+    }
+}
+
+async fn hand_over(release: &Release, event: &HookEvent) -> Result<String, Fault> {
+    let look = Look {
+        deployment_id: event.deployment_id.to_string(),
+        duty: Duty::Bake,
+        execution_id: Some(event.execution_id.clone()),
+        after_seconds: release.plan.sampling.look_every.as_secs().max(1),
+        next: None,
+    };
+    start(release, &format!("{}-bake", event.deployment_id), &look).await
+}
+
+/// Starts the state machine under a name, once: a second delivery of the same event finds it started. Returns the
+/// name.
+pub async fn start(release: &Release, name: &str, look: &Look) -> Result<String, Fault> {
+    let arn = release.environment.state_machine_arn.as_deref().ok_or_else(|| {
+        Fault::new(
+            FaultKind::NotFound,
+            "the environment variable SHIFTGATE_STATE_MACHINE_ARN is not set, so the watch cannot be started",
+            "deploy with template.yaml, which sets it; by hand, `shiftgate serve` prints it",
+        )
+    })?;
+    let input = serde_json::to_string(look).map_err(|error| {
+        Fault::new(FaultKind::Bug, "cannot write the watch's input", "please report this").because(error)
+    })?;
+    match release.aws.states.start_execution().state_machine_arn(arn).name(name).input(input).send().await {
+        Ok(_) => Ok(name.to_owned()),
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_execution_already_exists()) => {
+            Ok(name.to_owned())
+        }
+        Err(error) => Err(aws::fault("states:StartExecution", &format!("start the watch ({arn})"), error)),
+    }
+}

@@ -1,0 +1,207 @@
+//! The protocol around every hook: parse the event, keep within the time, find out what is deployed, run the recipe,
+//! conclude, and report exactly once. Whatever goes wrong on the way becomes an answer; only a report that cannot be
+//! made becomes an error, so that Lambda calls again.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::Value;
+
+use crate::aws::Aws;
+use crate::budget::Budget;
+use crate::clock;
+use crate::environment::Environment;
+use crate::event::{DeploymentId, HookEvent, PermissionQuestion, Stage};
+use crate::fault::{Fault, FaultKind};
+use crate::permissions;
+use crate::policy::load::{self, Source};
+use crate::policy::plan::Plan;
+use crate::report::{self, About};
+use crate::rollout::{self, Deployment, Rollout};
+use crate::telemetry;
+use crate::verdict::{Caveat, Finding, Findings, Outcome, Rules, Verdict, conclude};
+
+/// All that a recipe works with: the deployment, what it deploys, and how it is to be gated.
+#[derive(Debug)]
+pub struct Release {
+    /// Clients.
+    pub aws: Aws,
+    /// The function's settings.
+    pub environment: Environment,
+    /// The deployment.
+    pub deployment: Deployment,
+    /// What it deploys.
+    pub rollout: Rollout,
+    /// The validated policy.
+    pub plan: Plan,
+    /// Time left.
+    pub budget: Budget,
+}
+
+/// How a recipe ends.
+#[derive(Debug)]
+pub enum Ended {
+    /// With findings, from which the answer follows.
+    Findings(Findings),
+    /// The state machine goes on and will report; the text names its execution.
+    HandedOver(String),
+}
+
+/// Runs a hook function until Lambda stops it. The recipe is what makes one stage different from another.
+pub async fn serve<R>(stage: Stage, recipe: R) -> Result<(), Error>
+where
+    R: AsyncFn(&mut Release, &HookEvent) -> Ended,
+{
+    telemetry::start();
+    let aws = Aws::from_environment().await;
+    let environment = Environment::read();
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let answer = handle(stage, &recipe, &aws, &environment, &event.payload, event.context.deadline).await;
+        answer.map_err(|fault| Error::from(fault.chain()))
+    }))
+    .await
+}
+
+/// Handles one event; `deadline_ms` is the invocation's deadline in milliseconds since the epoch. The value is what
+/// `cargo lambda invoke` shows; CodeDeploy does not look at it.
+pub async fn handle<R>(
+    stage: Stage,
+    recipe: &R,
+    aws: &Aws,
+    environment: &Environment,
+    event: &Value,
+    deadline_ms: u64,
+) -> Result<Value, Fault>
+where
+    R: AsyncFn(&mut Release, &HookEvent) -> Ended,
+{
+    let started = clock::now();
+    let budget = Budget::new(started, deadline_ms, environment.timeout);
+    if let Some(question) = PermissionQuestion::parse(event) {
+        return permissions::answer(stage, aws, environment, &question, budget).await;
+    }
+    let event = HookEvent::parse(event).inspect_err(|fault| report::failure(stage, None, fault))?;
+    let mut session = Session::new(stage, event.deployment_id.clone());
+    let ended = within(budget, session.run(recipe, aws, environment, &event, budget)).await;
+    let verdict = match ended {
+        Ok(Ended::HandedOver(execution)) => return Ok(report::handed_over(&session.about, &execution)),
+        Ok(Ended::Findings(findings)) => session.conclude(findings.into()),
+        Err(fault) => session.conclude(vec![Finding::from_fault(stage.function(), &fault)]),
+    };
+    report::make(aws, &session.about, &event, &verdict, started, &budget).await
+}
+
+/// What is known of the deployment so far; outlives a recipe that panics or runs out of time.
+struct Session {
+    about: About,
+    rules: Rules,
+    caveats: Vec<Caveat>,
+}
+
+impl Session {
+    fn new(stage: Stage, deployment_id: DeploymentId) -> Self {
+        Self { about: About::new(stage, deployment_id), rules: Rules::default(), caveats: Vec::new() }
+    }
+
+    async fn run<R>(
+        &mut self,
+        recipe: &R,
+        aws: &Aws,
+        environment: &Environment,
+        event: &HookEvent,
+        budget: Budget,
+    ) -> Result<Ended, Fault>
+    where
+        R: AsyncFn(&mut Release, &HookEvent) -> Ended,
+    {
+        let deployment = rollout::deployment(aws, &event.deployment_id).await?;
+        self.about.deployment = Some(deployment.clone());
+        if deployment.is_rollback {
+            let found = vec![Finding::new(
+                "rollback",
+                Outcome::Pass,
+                "this deployment is itself a rollback; nothing holds it up",
+            )];
+            return Ok(Ended::Findings(Findings::new().and("rollback", Ok(found))));
+        }
+        let (plan, source) = plan(aws, environment, &deployment).await?;
+        // From here on the policy's rules hold, whatever happens next.
+        self.rules = plan.rules;
+        self.about.source = Some(source);
+        let mut release = Release::open(aws, environment, deployment, plan, budget).await?;
+        self.cross_check(&release.rollout);
+        Ok(recipe(&mut release, event).await)
+    }
+
+    /// A function that serves another hook than the one in progress is wired wrongly in the AppSpec.
+    fn cross_check(&mut self, rollout: &Rollout) {
+        if let Some(event) =
+            rollout.in_progress().filter(|event| event.name != self.about.stage.lifecycle_event())
+        {
+            self.caveats.push(Caveat::StageMismatch { in_progress: event.name.clone() });
+        }
+    }
+
+    fn conclude(&self, findings: Vec<Finding>) -> Verdict {
+        let mut verdict = conclude(findings, self.rules);
+        verdict.caveats.extend(self.caveats.iter().cloned());
+        verdict
+    }
+}
+
+impl Release {
+    /// Finds out what the deployment deploys.
+    pub async fn open(
+        aws: &Aws,
+        environment: &Environment,
+        deployment: Deployment,
+        plan: Plan,
+        budget: Budget,
+    ) -> Result<Self, Fault> {
+        let rollout = rollout::discover(aws, &deployment).await?;
+        Ok(Self { aws: aws.clone(), environment: environment.clone(), deployment, rollout, plan, budget })
+    }
+}
+
+/// The plan of a deployment, and where it came from.
+pub(crate) async fn plan(
+    aws: &Aws,
+    environment: &Environment,
+    deployment: &Deployment,
+) -> Result<(Plan, Source), Fault> {
+    load::load(aws, environment.inline_policy.as_deref(), &deployment.application, &deployment.group).await
+}
+
+/// Runs `work` within the time for checks; a panic or a spent budget is a fault like any other.
+pub(crate) async fn within<T>(
+    budget: Budget,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    let left = budget.for_checks(clock::now());
+    // What a panic leaves half done is not looked at again, except for what the session already knew.
+    match tokio::time::timeout(left, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(Fault::new(
+            FaultKind::Bug,
+            format!("a check panicked: {}", panic_message(panic.as_ref())),
+            "this is a bug of Shiftgate; please report it with this message",
+        )),
+        Err(_) => Err(Fault::new(
+            FaultKind::OutOfTime,
+            format!("the checks were not done within {} s", left.as_secs()),
+            "raise the function's timeout, or ask for less in the policy",
+        )),
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// Milliseconds from `started` until now, for logs.
+pub(crate) fn elapsed_ms(started: Timestamp) -> u64 {
+    u64::try_from(clock::now().duration_since(started).as_millis()).unwrap_or(0)
+}

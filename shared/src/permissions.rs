@@ -1,0 +1,287 @@
+//! Whether every function may do what its stage needs, asked in second one and not when it is too late. Each function
+//! has a role of its own, so before-install asks its siblings, and each makes a harmless call for every action.
+
+use aws_sdk_codedeploy::types::LifecycleEventStatus;
+use aws_sdk_lambda::primitives::Blob;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::aws::{self, Aws};
+use crate::budget::Budget;
+use crate::carry;
+use crate::clock;
+use crate::environment::Environment;
+use crate::event::{DeploymentId, Duty, ExecutionId, HookEvent, Look, Next, PermissionQuestion, Stage};
+use crate::fault::{Fault, FaultKind};
+use crate::hook::{self, Release};
+use crate::metrics::{self, Query, Window};
+use crate::policy::defaults;
+use crate::readiness;
+use crate::report;
+use crate::rollout;
+use crate::smoke;
+use crate::verdict::{Caveat, Finding, Outcome};
+use crate::watch;
+
+/// Name of the finding.
+const NAME: &str = "permissions";
+
+/// What became of trying one action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// The IAM action.
+    pub action: String,
+    /// Whether it is allowed; `None` when it could not be tried.
+    pub allowed: Option<bool>,
+    /// Why not, or why it was not tried.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// An action with a call that has no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Report,
+    TargetHealth,
+    Alarms,
+    Metrics,
+    Stop,
+    StartWatch,
+    Secrets,
+}
+
+/// What a stage does beyond opening the release, which exercises the reading of deployment, balancer and policy.
+fn actions(stage: Stage) -> &'static [Action] {
+    match stage {
+        Stage::BeforeInstall => &[Action::Report, Action::TargetHealth, Action::Alarms],
+        Stage::AfterInstall => &[Action::Report, Action::TargetHealth],
+        Stage::AfterAllowTestTraffic => &[Action::Report, Action::Secrets],
+        Stage::BeforeAllowTraffic => &[Action::Report, Action::Alarms, Action::Secrets, Action::StartWatch],
+        Stage::AfterAllowTraffic => {
+            &[Action::Report, Action::TargetHealth, Action::Metrics, Action::StartWatch]
+        }
+        Stage::Watch => &[Action::Report, Action::TargetHealth, Action::Metrics, Action::Stop],
+    }
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Report => "codedeploy:PutLifecycleEventHookExecutionStatus",
+            Self::TargetHealth => "elasticloadbalancing:DescribeTargetHealth",
+            Self::Alarms => "cloudwatch:DescribeAlarms",
+            Self::Metrics => "cloudwatch:GetMetricData",
+            Self::Stop => "codedeploy:StopDeployment",
+            Self::StartWatch => "states:StartExecution",
+            Self::Secrets => "ssm:GetParameter",
+        }
+    }
+
+    async fn try_it(self, release: &Release) -> Tried {
+        let result = match self {
+            Self::Report => report_nothing(release).await,
+            Self::TargetHealth => {
+                readiness::targets(&release.aws, &release.rollout.blue.target_group).await.map(drop)
+            }
+            Self::Alarms => alarms(&release.aws).await,
+            Self::Metrics => metrics(release).await,
+            Self::Stop => match &release.rollout.last_successful {
+                Some(last) => watch::stop(&release.aws, last, false).await,
+                None => return untried(self.name(), "there is no finished deployment to try it on"),
+            },
+            Self::StartWatch => start_nothing(release).await,
+            Self::Secrets => secrets(release).await,
+        };
+        tried(self.name(), result)
+    }
+}
+
+/// The call was let through unless AWS denied it: any other error comes from behind the permission.
+fn tried(action: &str, result: Result<(), Fault>) -> Tried {
+    match result {
+        Err(fault) if fault.kind == FaultKind::Denied => {
+            Tried { action: action.to_owned(), allowed: Some(false), detail: fault.chain() }
+        }
+        Err(fault) if fault.may_heal() => untried(action, &fault.chain()),
+        _ => Tried { action: action.to_owned(), allowed: Some(true), detail: String::new() },
+    }
+}
+
+fn untried(action: &str, why: &str) -> Tried {
+    Tried { action: action.to_owned(), allowed: None, detail: why.to_owned() }
+}
+
+/// A report that cannot count: an id that no hook has, and a status that CodeDeploy refuses.
+async fn report_nothing(release: &Release) -> Result<(), Fault> {
+    let event = HookEvent {
+        deployment_id: release.deployment.id.clone(),
+        execution_id: ExecutionId::from("shiftgate-permission-check"),
+    };
+    report::put(&release.aws, &event, LifecycleEventStatus::InProgress).await.map(drop)
+}
+
+async fn alarms(aws: &Aws) -> Result<(), Fault> {
+    let sent = aws.cloudwatch.describe_alarms().max_records(1).send().await;
+    sent.map(drop).map_err(|error| aws::fault(Action::Alarms.name(), "read the alarms", error))
+}
+
+async fn metrics(release: &Release) -> Result<(), Fault> {
+    let query = Query {
+        namespace: defaults::LOAD_BALANCER_NAMESPACE.to_owned(),
+        metric: "RequestCount".to_owned(),
+        dimensions: vec![("LoadBalancer".to_owned(), release.rollout.load_balancer.dimension.clone())],
+        statistic: "Sum".to_owned(),
+    };
+    let now = clock::now();
+    let hour_ago = now.saturating_sub(std::time::Duration::from_secs(3600)).unwrap_or(now);
+    let window = Window::complete(hour_ago, now, now, &defaults::SAMPLING);
+    metrics::read(&release.aws, &[query], &window).await.map(drop)
+}
+
+/// An execution that ends at once: its input says that the watch is done.
+async fn start_nothing(release: &Release) -> Result<(), Fault> {
+    let look = Look {
+        deployment_id: release.deployment.id.to_string(),
+        duty: Duty::Traffic,
+        execution_id: None,
+        after_seconds: 1,
+        next: Some(Next::Done),
+    };
+    carry::start(release, &format!("{}-permissions", release.deployment.id), &look).await.map(drop)
+}
+
+async fn secrets(release: &Release) -> Result<(), Fault> {
+    for name in smoke::secret_names(release) {
+        smoke::secret(&release.aws, &name).await?;
+    }
+    Ok(())
+}
+
+/// A sibling's answer to before-install: every action of its stage, tried under its own role.
+pub async fn answer(
+    stage: Stage,
+    aws: &Aws,
+    environment: &Environment,
+    question: &PermissionQuestion,
+    budget: Budget,
+) -> Result<Value, Fault> {
+    let id = DeploymentId::new(&question.permissions_for_deployment)?;
+    let work = async {
+        let deployment = rollout::deployment(aws, &id).await?;
+        let (plan, _) = hook::plan(aws, environment, &deployment).await?;
+        let release = Release::open(aws, environment, deployment, plan, budget).await?;
+        Ok(try_all(stage, &release).await)
+    };
+    let tried = match hook::within(budget, work).await {
+        Ok(all) => all,
+        Err(fault) => vec![tried("opening the release", Err(fault))],
+    };
+    Ok(json!(tried))
+}
+
+async fn try_all(stage: Stage, release: &Release) -> Vec<Tried> {
+    let mut all = Vec::new();
+    for action in actions(stage) {
+        all.push(action.try_it(release).await);
+    }
+    all
+}
+
+/// Tries the actions of this function and, through its siblings, those of all others.
+pub async fn of_all_stages(release: &Release) -> Result<Vec<Finding>, Fault> {
+    let mut all =
+        vec![(Stage::BeforeInstall.function().to_owned(), try_all(Stage::BeforeInstall, release).await)];
+    for (stage, function) in &release.environment.siblings {
+        all.push((stage.clone(), ask(release, function).await?));
+    }
+    let mut finding = finding(&all);
+    if release.environment.siblings.is_empty() {
+        finding = finding.but(Caveat::NotExercised {
+            action: "what the other functions need".to_owned(),
+            reason: "SHIFTGATE_SIBLINGS does not name them".to_owned(),
+        });
+    }
+    Ok(vec![finding])
+}
+
+async fn ask(release: &Release, function: &str) -> Result<Vec<Tried>, Fault> {
+    let question =
+        json!(PermissionQuestion { permissions_for_deployment: release.deployment.id.to_string() });
+    let output = release
+        .aws
+        .lambda
+        .invoke()
+        .function_name(function)
+        .payload(Blob::new(question.to_string()))
+        .send()
+        .await
+        .map_err(|error| {
+            aws::fault("lambda:InvokeFunction", &format!("ask {function} for its permissions"), error)
+        })?;
+    let payload = output.payload.map(Blob::into_inner).unwrap_or_default();
+    serde_json::from_slice(&payload).map_err(|_| {
+        Fault::new(
+            FaultKind::NotFound,
+            format!("{function} did not say what it may do: {}", String::from_utf8_lossy(&payload)),
+            "all functions must be of the same version; deploy the stack again",
+        )
+    })
+}
+
+fn finding(all: &[(String, Vec<Tried>)]) -> Finding {
+    let each = || all.iter().flat_map(|(stage, tried)| tried.iter().map(move |tried| (stage, tried)));
+    let denied: Vec<String> = each()
+        .filter(|(_, tried)| tried.allowed == Some(false))
+        .map(|(stage, tried)| format!("{stage} may not call {} ({})", tried.action, tried.detail))
+        .collect();
+    let mut finding = if denied.is_empty() {
+        let allowed = each().filter(|(_, tried)| tried.allowed == Some(true)).count();
+        Finding::new(
+            NAME,
+            Outcome::Pass,
+            format!("{} functions were let through with {allowed} actions", all.len()),
+        )
+    } else {
+        Finding::new(NAME, Outcome::Fail, denied.join("; "))
+    };
+    for (stage, tried) in each().filter(|(_, tried)| tried.allowed.is_none()) {
+        finding = finding.but(Caveat::NotExercised {
+            action: format!("{} of {stage}", tried.action),
+            reason: tried.detail.clone(),
+        });
+    }
+    finding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_denial_counts_against_a_permission() {
+        let of = |kind| tried("x:Y", Err(Fault::new(kind, "told", ""))).allowed;
+        assert_eq!(tried("x:Y", Ok(())).allowed, Some(true));
+        assert_eq!(of(FaultKind::Denied), Some(false));
+        assert_eq!(of(FaultKind::NotFound), Some(true));
+        assert_eq!(of(FaultKind::Unavailable), None);
+    }
+
+    #[test]
+    fn a_denied_action_is_named_with_its_function() {
+        let all = [(
+            "watch".to_owned(),
+            vec![
+                Tried {
+                    action: "codedeploy:StopDeployment".into(),
+                    allowed: Some(false),
+                    detail: "denied".into(),
+                },
+                untried("a:B", "busy"),
+            ],
+        )];
+        let finding = finding(&all);
+        assert_eq!(finding.outcome, Outcome::Fail);
+        assert_eq!(finding.summary, "watch may not call codedeploy:StopDeployment (denied)");
+        assert_eq!(finding.caveats.len(), 1);
+    }
+}

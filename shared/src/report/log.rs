@@ -1,0 +1,95 @@
+//! The log: one JSON line per verdict, one with the readable report, and a line per look.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+use tracing::{error, info};
+
+use super::{About, counters, markdown};
+use crate::event::Stage;
+use crate::fault::Fault;
+use crate::hook::Release;
+use crate::traffic::Seen;
+use crate::verdict::Verdict;
+
+/// Writes the verdict: as one JSON line for queries, as Markdown for people, and as counters.
+pub fn verdict(about: &About, verdict: &Verdict, duration_ms: u64) {
+    let deployment = about.deployment.as_ref();
+    line(&json!({
+        "level": if verdict.answer == crate::verdict::Answer::Failed { "ERROR" } else { "INFO" },
+        "message": "verdict",
+        "deployment_id": about.deployment_id,
+        "stage": about.stage.function(),
+        "application": deployment.map(|deployment| &deployment.application),
+        "deployment_group": deployment.map(|deployment| &deployment.group),
+        "policy": about.source.as_ref().map(ToString::to_string),
+        "outcome": verdict.outcome,
+        "answer": verdict.answer,
+        "reason": verdict.reason,
+        "findings": verdict.findings,
+        "caveats": verdict.caveats,
+        "duration_ms": duration_ms,
+    }));
+    line(&json!({
+        "level": "INFO",
+        "message": "report",
+        "deployment_id": about.deployment_id,
+        "stage": about.stage.function(),
+        "markdown": markdown(about, verdict),
+    }));
+    line(&counters::verdict(about, verdict, duration_ms, crate::clock::now()));
+}
+
+/// Logs a failure, once, where it is handled.
+pub fn failure(stage: Stage, about: Option<&About>, fault: &Fault) {
+    let deployment_id = about.map(|about| about.deployment_id.as_str());
+    error!(stage = stage.function(), deployment_id, kind = ?fault.kind, what = fault.chain(), hint = fault.hint, "failed");
+}
+
+/// Logs a look that changes nothing yet, with the values that it saw.
+pub fn looked(about: &About, release: &Release, seen: &Seen) {
+    let readings: Vec<Value> = seen
+        .findings
+        .iter()
+        .map(|finding| {
+            json!({
+                "check": finding.check,
+                "outcome": finding.outcome,
+                "value": finding.value.map(|value| value.to_string()),
+                "limit": finding.limit.map(|limit| limit.to_string()),
+                "blue": finding.blue.map(|blue| blue.to_string()),
+            })
+        })
+        .collect();
+    line(&json!({
+        "level": "INFO",
+        "message": "look",
+        "deployment_id": about.deployment_id,
+        "stage": about.stage.function(),
+        "weight": release.rollout.green.tasks.map(|tasks| tasks.weight),
+        "periods": seen.window.periods,
+        "readings": readings,
+    }));
+}
+
+/// Logs that the watch has nothing to do any more.
+pub fn watch_over(about: &About, why: &str) {
+    info!(stage = about.stage.function(), deployment_id = about.deployment_id.as_str(), why, "watch over");
+}
+
+/// Logs that the state machine goes on; the value is the function's answer.
+pub fn handed_over(about: &About, execution: &str) -> Value {
+    info!(
+        stage = about.stage.function(),
+        deployment_id = about.deployment_id.as_str(),
+        execution,
+        "handed over"
+    );
+    json!({"deployment_id": about.deployment_id, "stage": about.stage.function(), "handed_over_to": execution})
+}
+
+/// One line of JSON as it stands; the tracing formatter would turn nested values into quoted text.
+fn line(value: &Value) {
+    // A log that cannot be written must not stop the report.
+    let _ = writeln!(std::io::stdout().lock(), "{value}");
+}

@@ -1,0 +1,118 @@
+//! The report that people read.
+
+use std::fmt::Write;
+
+use super::About;
+use crate::verdict::{Finding, Verdict};
+
+/// The verdict as Markdown: the answer with its reason, a table of all findings, the caveats, and what to do.
+pub fn markdown(about: &About, verdict: &Verdict) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write(&mut text, about, verdict);
+    text
+}
+
+fn write(text: &mut String, about: &About, verdict: &Verdict) -> std::fmt::Result {
+    writeln!(text, "# {}: {} ({})", about.stage, verdict.answer.as_str(), verdict.outcome)?;
+    writeln!(text, "\n**{}**\n", verdict.reason)?;
+    write!(text, "Deployment {}", about.deployment_id)?;
+    if let Some(deployment) = &about.deployment {
+        write!(
+            text,
+            " of {}/{}, configuration {}",
+            deployment.application, deployment.group, deployment.configuration
+        )?;
+    }
+    match &about.source {
+        Some(source) => writeln!(text, ". Policy: {source}.")?,
+        None => writeln!(text, ". Policy: not read.")?,
+    }
+    if !verdict.findings.is_empty() {
+        writeln!(text, "\n| check | outcome | value | limit | blue | requests | what was seen |")?;
+        writeln!(text, "|---|---|---|---|---|---|---|")?;
+        for finding in &verdict.findings {
+            row(text, finding)?;
+        }
+    }
+    let caveats: Vec<String> = verdict
+        .caveats
+        .iter()
+        .map(ToString::to_string)
+        .chain(verdict.findings.iter().flat_map(|finding| {
+            finding.caveats.iter().map(move |caveat| format!("{}: {caveat}", finding.check))
+        }))
+        .collect();
+    list(text, "Caveats", &caveats)?;
+    let hints: Vec<String> = verdict
+        .findings
+        .iter()
+        .filter_map(|finding| {
+            finding.fault.as_ref().map(|fault| format!("{}: {}", finding.check, fault.hint))
+        })
+        .collect();
+    list(text, "What to do", &hints)
+}
+
+fn row(text: &mut String, finding: &Finding) -> std::fmt::Result {
+    let shown =
+        |value: Option<crate::verdict::Quantity>| value.map(|value| value.to_string()).unwrap_or_default();
+    let outcome = if finding.fault.is_some() { "not checked" } else { finding.outcome.as_str() };
+    writeln!(
+        text,
+        "| {} | {outcome} | {} | {} | {} | {} | {} |",
+        cell(&finding.check),
+        shown(finding.value),
+        shown(finding.limit),
+        shown(finding.blue),
+        finding.samples.map(|samples| samples.to_string()).unwrap_or_default(),
+        cell(&finding.summary),
+    )
+}
+
+fn list(text: &mut String, title: &str, items: &[String]) -> std::fmt::Result {
+    if items.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n## {title}\n")?;
+    items.iter().try_for_each(|item| writeln!(text, "- {}", item.replace('\n', " ")))
+}
+
+/// Text that cannot break out of its cell.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{DeploymentId, Stage};
+    use crate::fault::{Fault, FaultKind};
+    use crate::policy::load::Source;
+    use crate::verdict::{Caveat, Outcome, Quantity, Rules, conclude};
+
+    #[test]
+    fn the_report_says_what_was_seen_and_what_to_do() {
+        let mut about = About::new(Stage::Watch, DeploymentId::new("d-0B7YUA91L").unwrap());
+        about.source = Some(Source::Parameter("/shiftgate/shop/orders".into()));
+        let findings = vec![
+            Finding {
+                value: Some(Quantity::share(0.053)),
+                limit: Some(Quantity::share(0.02)),
+                blue: Some(Quantity::share(0.001)),
+                samples: Some(226),
+                ..Finding::new("server errors", Outcome::Fail, "green 5.3 % | worst of 4\nperiods")
+            },
+            Finding::new("latency", Outcome::Pass, "fine").but(Caveat::BlueFromBefore),
+            Finding::from_fault(
+                "alarms",
+                &Fault::new(
+                    FaultKind::Denied,
+                    "cannot read the alarms",
+                    "allow cloudwatch:DescribeAlarms in the function's role",
+                ),
+            ),
+        ];
+        insta::assert_snapshot!(markdown(&about, &conclude(findings, Rules::default())));
+    }
+}

@@ -1,0 +1,244 @@
+//! The watch: one stateless look while traffic shifts, and the rollback in mid-shift that no hook can make. The state
+//! machine in `statemachine/` loops it; a look reads everything again, so a lost or doubled look does no harm.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::Value;
+
+use crate::aws::{self, Aws};
+use crate::bake;
+use crate::budget::Budget;
+use crate::carry::{self, Step};
+use crate::clock;
+use crate::environment::Environment;
+use crate::event::{DeploymentId, Duty, ExecutionId, HookEvent, Look, Next, PermissionQuestion, Stage};
+use crate::fault::Fault;
+use crate::hook::{self, Release};
+use crate::permissions;
+use crate::policy::plan::Choice;
+use crate::readiness;
+use crate::report::{self, About};
+use crate::rollout::{self, Deployment, Phase};
+use crate::telemetry;
+use crate::traffic;
+use crate::verdict::{Answer, Finding, Findings, Outcome, Rules, Verdict, conclude};
+
+/// A rollout longer than this is looked at less often: an execution of Step Functions holds 25,000 events, and a look
+/// takes about eleven of them.
+const LONG_ROLLOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Time between looks of a long rollout.
+const LONG_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// Starts the watch of this release. Named after the deployment, so that a second delivery starts nothing twice.
+pub async fn begin(release: &Release) -> Result<Vec<Finding>, Fault> {
+    let look = Look {
+        deployment_id: release.deployment.id.to_string(),
+        duty: Duty::Traffic,
+        execution_id: None,
+        after_seconds: seconds(release.plan.sampling.look_every),
+        next: None,
+    };
+    let name = carry::start(release, release.deployment.id.as_str(), &look).await?;
+    Ok(vec![Finding::new(
+        "watch",
+        Outcome::Pass,
+        format!("execution {name} looks every {} s while traffic shifts", look.after_seconds),
+    )])
+}
+
+/// Runs the watch's function until Lambda stops it.
+pub async fn serve() -> Result<(), Error> {
+    telemetry::start();
+    let aws = Aws::from_environment().await;
+    let environment = Environment::read();
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let answer = handle(&aws, &environment, &event.payload, event.context.deadline).await;
+        answer.map_err(|fault| Error::from(fault.chain()))
+    }))
+    .await
+}
+
+/// Handles one look; the value goes back to the state machine.
+pub async fn handle(
+    aws: &Aws,
+    environment: &Environment,
+    event: &Value,
+    deadline_ms: u64,
+) -> Result<Value, Fault> {
+    let started = clock::now();
+    let budget = Budget::new(started, deadline_ms, environment.timeout);
+    if let Some(question) = PermissionQuestion::parse(event) {
+        return permissions::answer(Stage::Watch, aws, environment, &question, budget).await;
+    }
+    let look = Look::parse(event).inspect_err(|fault| report::failure(Stage::Watch, None, fault))?;
+    let id = DeploymentId::new(&look.deployment_id)?;
+    let mut visit =
+        Visit { about: About::new(Stage::Watch, id), rules: Rules::default(), aws, started, budget };
+    let seen = hook::within(budget, visit.look(environment, &look)).await;
+    let next = visit.conclude(&look, seen).await?;
+    let answer =
+        Look { next: Some(next.0), after_seconds: next.1.map_or(look.after_seconds, seconds), ..look };
+    serde_json::to_value(answer).map_err(|error| {
+        Fault::new(crate::fault::FaultKind::Bug, "cannot write the look's answer", "please report this")
+            .because(error)
+    })
+}
+
+/// What a look saw.
+enum Seen {
+    /// There is nothing to watch any more, and why.
+    Over(String),
+    /// Nothing to judge yet, or nothing bad so far.
+    Soon(Duration),
+    /// Reason enough to conclude.
+    Findings(Findings),
+}
+
+struct Visit<'a> {
+    about: About,
+    rules: Rules,
+    aws: &'a Aws,
+    started: Timestamp,
+    budget: Budget,
+}
+
+impl Visit<'_> {
+    async fn look(&mut self, environment: &Environment, look: &Look) -> Result<Seen, Fault> {
+        let deployment = rollout::deployment(self.aws, &self.about.deployment_id).await?;
+        self.about.deployment = Some(deployment.clone());
+        if deployment.is_rollback || deployment.is_over {
+            return Ok(Seen::Over(format!("the deployment is {}", deployment.status)));
+        }
+        let mut release = self.open(environment, deployment).await?;
+        match look.duty {
+            Duty::Traffic => self.traffic(&mut release).await,
+            Duty::Bake => Ok(match bake::look(&mut release).await? {
+                Step::Done(findings) => Seen::Findings(findings),
+                Step::Again { after, .. } => Seen::Soon(after),
+            }),
+        }
+    }
+
+    async fn open(&mut self, environment: &Environment, deployment: Deployment) -> Result<Release, Fault> {
+        let (plan, source) = hook::plan(self.aws, environment, &deployment).await?;
+        self.rules = plan.rules;
+        self.about.source = Some(source);
+        Release::open(self.aws, environment, deployment, plan, self.budget).await
+    }
+
+    async fn traffic(&self, release: &mut Release) -> Result<Seen, Fault> {
+        let shifting_since = match release.rollout.shift() {
+            (Phase::Pending, _) | (Phase::InProgress, None) => {
+                return Ok(Seen::Soon(release.plan.sampling.look_every));
+            }
+            (Phase::InProgress, Some(started)) => started,
+            (Phase::Succeeded, _) => return Ok(Seen::Over("all traffic has shifted".to_owned())),
+            (Phase::Over, _) => return Ok(Seen::Over("the shift has ended".to_owned())),
+        };
+        let runs = readiness::green_still_runs(release).await;
+        let seen =
+            traffic::look(release, &release.plan.traffic, shifting_since, Timestamp::MAX, self.started)
+                .await?;
+        report::looked(&self.about, release, &seen);
+        let findings = Findings::new().and("readiness", runs).and("traffic", Ok(seen.findings));
+        if findings.any_fail() {
+            Ok(Seen::Findings(findings))
+        } else {
+            Ok(Seen::Soon(pause(release, shifting_since, self.started)))
+        }
+    }
+
+    /// Acts on what was seen; says whether to look again, and after how long (`None`: as before).
+    async fn conclude(
+        &self,
+        look: &Look,
+        seen: Result<Seen, Fault>,
+    ) -> Result<(Next, Option<Duration>), Fault> {
+        let findings = match seen {
+            Ok(Seen::Over(why)) => {
+                report::watch_over(&self.about, &why);
+                return Ok((Next::Done, None));
+            }
+            Ok(Seen::Soon(after)) => return Ok((Next::Again, Some(after))),
+            Ok(Seen::Findings(findings)) => findings.into(),
+            Err(fault) => {
+                report::failure(Stage::Watch, Some(&self.about), &fault);
+                // One throttled look is no reason to roll back; the last hook judges the whole window again. What
+                // cannot heal is: a watch that will never see anything must not wave the release through.
+                if fault.may_heal() || (look.duty == Duty::Traffic && self.rules.on_fault == Choice::Proceed)
+                {
+                    return Ok((Next::Again, None));
+                }
+                vec![Finding::from_fault("watch", &fault)]
+            }
+        };
+        let verdict = conclude(findings, self.rules);
+        match (&look.execution_id, look.duty) {
+            (Some(execution_id), Duty::Bake) => self.report(execution_id, &verdict).await,
+            _ => self.roll_back(&verdict).await,
+        }
+    }
+
+    /// The bake's report, in place of the hook that handed it over.
+    async fn report(
+        &self,
+        execution_id: &ExecutionId,
+        verdict: &Verdict,
+    ) -> Result<(Next, Option<Duration>), Fault> {
+        let event =
+            HookEvent { deployment_id: self.about.deployment_id.clone(), execution_id: execution_id.clone() };
+        let about = About { stage: Stage::AfterAllowTraffic, ..self.about.clone() };
+        report::make(self.aws, &about, &event, verdict, self.started, &self.budget).await?;
+        Ok((Next::Done, None))
+    }
+
+    async fn roll_back(&self, verdict: &Verdict) -> Result<(Next, Option<Duration>), Fault> {
+        if verdict.answer == Answer::Failed
+            && let Err(fault) = stop(self.aws, self.about.deployment_id.as_str(), true).await
+        {
+            // Loud, and again: until the deployment is stopped, green goes on serving.
+            report::failure(Stage::Watch, Some(&self.about), &fault);
+            return Ok((Next::Again, None));
+        }
+        report::verdict(&self.about, verdict, hook::elapsed_ms(self.started));
+        Ok((Next::Done, None))
+    }
+}
+
+/// Stops a deployment; one that has ended already counts as stopped. The only call of `StopDeployment`.
+pub(crate) async fn stop(aws: &Aws, deployment_id: &str, roll_back: bool) -> Result<(), Fault> {
+    let sent = aws
+        .codedeploy
+        .stop_deployment()
+        .deployment_id(deployment_id)
+        .auto_rollback_enabled(roll_back)
+        .send()
+        .await;
+    match sent {
+        Ok(_) => Ok(()),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_deployment_already_completed_exception()) =>
+        {
+            Ok(())
+        }
+        Err(error) => {
+            Err(aws::fault("codedeploy:StopDeployment", &format!("stop deployment {deployment_id}"), error))
+        }
+    }
+}
+
+/// Time until the next look.
+fn pause(release: &Release, since: Timestamp, now: Timestamp) -> Duration {
+    let age = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    let usual = release.plan.sampling.look_every;
+    if age > LONG_ROLLOUT { usual.max(LONG_PAUSE) } else { usual }
+}
+
+/// Whole seconds, as Step Functions waits; at least one.
+fn seconds(duration: Duration) -> u64 {
+    duration.as_secs().max(1)
+}
