@@ -188,3 +188,75 @@ fn number(value: &Value) -> Option<f64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRID: Grid = Grid { start: 0, end: 240, period: 60 };
+
+    fn series(points: &[(i64, f64)]) -> Series {
+        Series { grid: GRID, points: points.iter().copied().collect() }
+    }
+
+    /// Four minutes: requests in all but the last, errors only in the second.
+    fn known() -> HashMap<&'static str, Series> {
+        HashMap::from([
+            ("requests", series(&[(0, 10.0), (60, 20.0), (120, 0.0)])),
+            ("errors", series(&[(60, 5.0)])),
+            ("none", series(&[])),
+        ])
+    }
+
+    fn evaluate(text: &str) -> Result<Vec<(i64, f64)>, ApiError> {
+        Ok(Expression::parse(text)?.evaluate(&known())?.points.into_iter().collect())
+    }
+
+    #[test]
+    fn expressions() {
+        let expected: [(&str, &[(i64, f64)]); 14] = [
+            ("errors", &[(60, 5.0)]),
+            ("100 * errors / requests", &[(60, 25.0)]),
+            ("errors * (1 / 2)", &[(60, 2.5)]),
+            ("-(errors + 1) - 2", &[(60, -8.0)]),
+            ("requests / requests", &[(0, 1.0), (60, 1.0)]),
+            ("FILL(errors, 0) / requests", &[(0, 0.0), (60, 0.25)]),
+            ("FILL(errors, 0)", &[(0, 0.0), (60, 5.0), (120, 0.0), (180, 0.0)]),
+            ("FILL(none, 1)", &[(0, 1.0), (60, 1.0), (120, 1.0), (180, 1.0)]),
+            ("FILL(errors, requests)", &[(0, 10.0), (60, 5.0), (120, 0.0)]),
+            ("IF(requests > 0, requests, 1)", &[(0, 10.0), (60, 20.0), (120, 1.0)]),
+            ("IF(errors, errors, 1)", &[(60, 5.0)]),
+            ("SUM([requests, errors])", &[(0, 10.0), (60, 25.0), (120, 0.0)]),
+            ("MAX([requests, errors]) + MIN([requests, errors])", &[(0, 20.0), (60, 25.0), (120, 0.0)]),
+            ("AVG([FILL(errors, 1), requests])", &[(0, 5.5), (60, 12.5), (120, 0.5), (180, 1.0)]),
+        ];
+        for (text, points) in expected {
+            assert_eq!(evaluate(text).as_deref(), Ok(points), "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_expression() {
+        for text in [
+            "errors +",
+            "((errors)",
+            "errors / nothing(1)",
+            "min(errors, 1)",
+            "1 + 1",
+            "SUM(errors)",
+            "FILL(errors)",
+        ] {
+            let error = evaluate(text).unwrap_err();
+            assert_eq!(error.code, "ValidationError", "{text}");
+            assert!(error.message.contains(text), "{text}: {}", error.message);
+        }
+    }
+
+    #[test]
+    fn series_of_different_periods_do_not_mix() {
+        let mut known = known();
+        known.insert("hourly", Series { grid: Grid { period: 3600, ..GRID }, points: BTreeMap::new() });
+        let error = Expression::parse("errors / hourly").unwrap().evaluate(&known).err().unwrap();
+        assert!(error.message.contains("same period"), "{}", error.message);
+    }
+}

@@ -172,3 +172,120 @@ fn ranks(ascending: &[Sample]) -> impl Iterator<Item = (f64, f64)> {
         Some((begin, *seen))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn samples(values: impl IntoIterator<Item = f64>) -> Vec<Sample> {
+        values.into_iter().map(|value| Sample { value, count: 1.0 }).collect()
+    }
+
+    /// The statistic of the samples 1, 2, .. 100.
+    fn of_hundred(name: &str) -> Option<f64> {
+        Statistic::parse(name).unwrap_or_else(|| panic!("{name}")).of(samples((1..=100).map(f64::from)))
+    }
+
+    #[test]
+    fn statistics_of_one_to_hundred() {
+        let expected = [
+            ("SampleCount", 100.0),
+            ("Sum", 5050.0),
+            ("Average", 50.5),
+            ("Minimum", 1.0),
+            ("Maximum", 100.0),
+            ("p0", 1.0),
+            ("p50", 50.0),
+            ("p99", 99.0),
+            ("p99.9", 100.0),
+            ("p100", 100.0),
+            ("TC(90:)", 10.0),
+            ("TC(:90)", 90.0),
+            ("TC(1000:)", 0.0),
+            ("TC(10%:30%)", 20.0),
+            ("TS(98:)", 199.0),
+            ("TM(10:20)", 15.5),
+            ("TM(10%:90%)", 50.5),
+            ("tm10", 5.5),
+            ("IQM", 50.5),
+            ("WM(50:)", (50.0 * 50.0 + 3775.0) / 100.0),
+            ("WM(:90%)", (4095.0 + 10.0 * 90.0) / 100.0),
+            ("PR(:30)", 30.0),
+            ("PR(10:30)", 20.0),
+        ];
+        for (name, value) in expected {
+            assert_eq!(of_hundred(name), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_mean_of_nothing_is_no_datapoint() {
+        assert_eq!(of_hundred("TM(1000:)"), None);
+        assert_eq!(Statistic::Sum.of(Vec::new()), None);
+    }
+
+    #[test]
+    fn names_that_are_no_statistics() {
+        let names = [
+            "",
+            "sum",
+            "Min",
+            "p",
+            "p101",
+            "p-1",
+            "pinf",
+            "TC",
+            "TC(1)",
+            "TC(:)",
+            "TC(2:1)",
+            "TC(1:2",
+            "TC(1%:2)",
+            "PR(1%:2%)",
+            "PR90",
+            "XX(1:2)",
+            "TM(:101%)",
+            "é(1:2)",
+        ];
+        for name in names {
+            assert_eq!(Statistic::parse(name), None, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_run_counts_as_its_samples_one_by_one(
+            runs in prop::collection::vec((0_u8..20, 1_u8..5), 1..20),
+            name in prop::sample::select(vec!["SampleCount", "Sum", "p50", "p90", "TM(10%:90%)", "TC(5:)", "WM(5%:95%)", "PR(:7)"]),
+        ) {
+            let run = |(value, count): &(u8, u8)| Sample { value: f64::from(*value), count: f64::from(*count) };
+            let single = |(value, count): &(u8, u8)| vec![f64::from(*value); usize::from(*count)];
+            let statistic = Statistic::parse(name).unwrap();
+            let in_runs = statistic.of(runs.iter().map(run).collect()).unwrap();
+            let one_by_one = statistic.of(samples(runs.iter().flat_map(single))).unwrap();
+            prop_assert!((in_runs - one_by_one).abs() < 1e-9, "{in_runs} {one_by_one}");
+        }
+
+        #[test]
+        fn a_percentile_is_the_smallest_sample_that_enough_samples_do_not_exceed(
+            values in prop::collection::vec(-1000_i16..1000, 1..200),
+            percent in 0_u8..=100,
+        ) {
+            let values: Vec<f64> = values.into_iter().map(f64::from).collect();
+            let percentile = Statistic::Percentile(f64::from(percent)).of(samples(values.clone())).unwrap();
+            let enough = f64::from(percent) * values.len() as f64 / 100.0;
+            let up_to = values.iter().filter(|value| **value <= percentile).count() as f64;
+            let below = values.iter().filter(|value| **value < percentile).count() as f64;
+            prop_assert!(values.contains(&percentile));
+            prop_assert!(up_to >= enough && (below < enough || below == 0.0));
+        }
+
+        #[test]
+        fn every_sample_is_on_one_side_of_a_bound(values in prop::collection::vec(0_u8..50, 1..100), bound in 0_u8..50) {
+            let values = samples(values.into_iter().map(f64::from));
+            let count = |name: String| Statistic::parse(&name).unwrap().of(values.clone()).unwrap();
+            prop_assert_eq!(count(format!("TC({bound}:)")) + count(format!("TC(:{bound})")), values.len() as f64);
+        }
+    }
+}

@@ -173,3 +173,75 @@ impl Store {
 fn any_visible(bins: &Bins, horizon: Timestamp) -> bool {
     bins.values().any(|bin| bin.newest <= horizon)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-11-20T{text}Z").parse().unwrap()
+    }
+
+    fn metric() -> MetricId {
+        MetricId::new("AWS/ApplicationELB", "RequestCount", [("TargetGroup", "green")])
+    }
+
+    fn one(value: f64) -> Sample {
+        Sample { value, count: 1.0 }
+    }
+
+    #[test]
+    fn a_sample_shows_after_the_ingestion_delay() {
+        let store = Store::new(Duration::from_secs(120));
+        store.record(metric(), at("12:00:30.5"), one(7.0));
+        let grid = Grid { start: at("12:00:00").as_second(), end: at("12:05:00").as_second(), period: 60 };
+        let seen = |now| store.series(&metric(), &Statistic::Sum, grid, now);
+
+        assert_eq!(seen(at("12:02:30.4")), BTreeMap::new());
+        assert_eq!(store.ids(at("12:02:30.4")), []);
+        assert_eq!(seen(at("12:02:30.5")), BTreeMap::from([(grid.start, 7.0)]));
+        assert_eq!(store.ids(at("12:02:30.5")), [metric()]);
+    }
+
+    #[test]
+    fn periods_without_samples_have_no_datapoint() {
+        let store = Store::new(Duration::ZERO);
+        for time in ["11:59:59.9", "12:00:00", "12:00:59.9", "12:02:00", "12:03:00"] {
+            store.record(metric(), at(time), one(1.0));
+        }
+        let grid = Grid { start: at("12:00:00").as_second(), end: at("12:03:00").as_second(), period: 60 };
+        let counts = store.series(&metric(), &Statistic::SampleCount, grid, at("13:00:00"));
+        assert_eq!(counts, BTreeMap::from([(grid.start, 2.0), (grid.start + 120, 1.0)]));
+    }
+
+    #[test]
+    fn the_order_of_dimensions_does_not_matter() {
+        let id = |dimensions: [(&str, &str); 2]| MetricId::new("Shop", "Orders", dimensions);
+        assert_eq!(id([("a", "1"), ("b", "2")]), id([("b", "2"), ("a", "1")]));
+    }
+
+    #[test]
+    fn a_grid_counts_from_the_start_rounded_down() {
+        let check = |start, end, period, now, expected: (&str, &str)| {
+            let expected =
+                Grid { start: at(expected.0).as_second(), end: at(expected.1).as_second(), period };
+            assert_eq!(Grid::of_request(at(start), at(end), period, now), expected);
+        };
+        let hours_later = at("18:00:00");
+        check("12:02:59", "12:10:30", 60, hours_later, ("12:02:00", "12:10:00"));
+        check("12:02:59", "12:10:30", 300, hours_later, ("12:02:00", "12:10:00"));
+        check("12:02:59", "12:03:09", 5, hours_later, ("12:02:55", "12:03:05"));
+        let weeks_later = at("12:00:00") + SignedDuration::from_hours(20 * 24);
+        check("12:04:00", "12:31:00", 60, weeks_later, ("12:00:00", "12:30:00"));
+        let months_later = at("12:00:00") + SignedDuration::from_hours(100 * 24);
+        check("12:04:00", "14:31:00", 60, months_later, ("12:00:00", "14:00:00"));
+    }
+
+    #[test]
+    fn a_grid_includes_its_start_and_excludes_its_end() {
+        let timestamps = |start, end| Grid { start, end, period: 60 }.timestamps().collect::<Vec<_>>();
+        assert_eq!(timestamps(0, 120), [0, 60]);
+        assert_eq!(timestamps(0, 121), [0, 60, 120]);
+        assert_eq!(timestamps(60, 0), [0; 0]);
+    }
+}
