@@ -58,8 +58,10 @@ where
     let aws = Aws::from_environment().await;
     let environment = Environment::read();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        let answer = handle(stage, &recipe, &aws, &environment, &event.payload, event.context.deadline).await;
-        answer.map_err(|fault| Error::from(fault.chain()))
+        // Boxed: the nested futures of the SDK calls are deeper than the compiler's limit for one type.
+        let answer =
+            handle(stage, &recipe, &aws, &environment, &event.payload, event.context.deadline).boxed_local();
+        answer.await.map_err(|fault| Error::from(fault.chain()))
     }))
     .await
 }

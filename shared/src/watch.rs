@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
@@ -54,8 +55,8 @@ pub async fn serve() -> Result<(), Error> {
     let aws = Aws::from_environment().await;
     let environment = Environment::read();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        let answer = handle(&aws, &environment, &event.payload, event.context.deadline).await;
-        answer.map_err(|fault| Error::from(fault.chain()))
+        let answer = handle(&aws, &environment, &event.payload, event.context.deadline).boxed_local();
+        answer.await.map_err(|fault| Error::from(fault.chain()))
     }))
     .await
 }

@@ -1,0 +1,351 @@
+//! What CodeDeploy knows: groups, deployments, lifecycle events.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::application::Behaviour;
+use crate::service::{Service, TaskSet};
+
+/// The lifecycle events of an ECS deployment, in order.
+pub const EVENTS: [&str; 8] = [
+    "BeforeInstall",
+    "Install",
+    "AfterInstall",
+    "AllowTestTraffic",
+    "AfterAllowTestTraffic",
+    "BeforeAllowTraffic",
+    "AllowTraffic",
+    "AfterAllowTraffic",
+];
+
+/// How production traffic shifts. Percentages are green's, intervals in CodeDeploy's minutes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Shift {
+    /// At once.
+    AllAtOnce,
+    /// One step, then the rest.
+    Canary {
+        /// First step.
+        percent: f64,
+        /// Time until the rest.
+        minutes: f64,
+    },
+    /// Equal steps.
+    Linear {
+        /// Each step.
+        percent: f64,
+        /// Time between steps.
+        minutes: f64,
+    },
+}
+
+impl Shift {
+    /// The predefined configurations of the ECS platform.
+    pub fn predefined(name: &str) -> Option<Self> {
+        Some(match name {
+            "CodeDeployDefault.ECSAllAtOnce" => Self::AllAtOnce,
+            "CodeDeployDefault.ECSCanary10Percent5Minutes" => Self::Canary { percent: 10.0, minutes: 5.0 },
+            "CodeDeployDefault.ECSCanary10Percent15Minutes" => Self::Canary { percent: 10.0, minutes: 15.0 },
+            "CodeDeployDefault.ECSLinear10PercentEvery1Minutes" => Self::Linear { percent: 10.0, minutes: 1.0 },
+            "CodeDeployDefault.ECSLinear10PercentEvery3Minutes" => Self::Linear { percent: 10.0, minutes: 3.0 },
+            _ => return None,
+        })
+    }
+
+    /// Name of the configuration; custom ones are named after their steps.
+    pub fn name(&self) -> String {
+        let predefined = [
+            "CodeDeployDefault.ECSAllAtOnce",
+            "CodeDeployDefault.ECSCanary10Percent5Minutes",
+            "CodeDeployDefault.ECSCanary10Percent15Minutes",
+            "CodeDeployDefault.ECSLinear10PercentEvery1Minutes",
+            "CodeDeployDefault.ECSLinear10PercentEvery3Minutes",
+        ];
+        let known = predefined.into_iter().find(|name| Self::predefined(name) == Some(*self));
+        match (known, self) {
+            (Some(name), _) => name.to_owned(),
+            (None, Self::AllAtOnce) => "CodeDeployDefault.ECSAllAtOnce".to_owned(),
+            (None, Self::Canary { percent, minutes }) => format!("Canary{percent}Percent{minutes}Minutes"),
+            (None, Self::Linear { percent, minutes }) => format!("Linear{percent}PercentEvery{minutes}Minutes"),
+        }
+    }
+
+    /// Green's weight at each step, with the minutes until the next one. The first step is taken at once.
+    pub fn steps(&self) -> Vec<(f64, f64)> {
+        match *self {
+            Self::AllAtOnce => vec![(100.0, 0.0)],
+            Self::Canary { percent, minutes } => vec![(percent, minutes), (100.0, 0.0)],
+            Self::Linear { percent, minutes } => {
+                let count = (100.0 / percent).ceil() as usize;
+                (1..=count)
+                    .map(|step| {
+                        let last = step == count;
+                        ((percent * step as f64).min(100.0), if last { 0.0 } else { minutes })
+                    })
+                    .collect()
+            }
+        }
+    }
+}
+
+/// What is called at a lifecycle event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hook {
+    /// A Lambda function, by name or ARN.
+    Function(String),
+    /// Nobody: the engine waits for a report under this execution id.
+    Wait(String),
+}
+
+/// Whether a failed or stopped deployment is rolled back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AutoRollback {
+    /// `DEPLOYMENT_FAILURE`.
+    pub on_failure: bool,
+    /// `DEPLOYMENT_STOP_ON_ALARM`.
+    pub on_alarm: bool,
+}
+
+/// A deployment group.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// Application.
+    pub application: String,
+    /// Name.
+    pub name: String,
+    /// The service that it deploys.
+    pub service: Arc<Service>,
+    /// The tasks that serve now.
+    pub live: Arc<TaskSet>,
+    /// Names of the two target groups; which one is blue changes with every deployment.
+    pub target_groups: [String; 2],
+    /// How traffic shifts.
+    pub shift: Shift,
+    /// What is called at which event.
+    pub hooks: BTreeMap<&'static str, Hook>,
+    /// Alarms that stop a deployment.
+    pub alarms: Vec<String>,
+    /// Rollback rules.
+    pub auto_rollback: AutoRollback,
+    /// How the next version will behave.
+    pub next_version: Behaviour,
+    /// CodeDeploy's minutes until the old version is stopped.
+    pub termination_wait_minutes: f64,
+    /// Whether rollback deployments call the hooks too; nobody has seen what AWS does.
+    pub hooks_in_rollback: bool,
+    /// The last deployment that succeeded.
+    pub last_successful: Option<String>,
+}
+
+/// Status of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Made, not begun.
+    Created,
+    /// Going on.
+    InProgress,
+    /// Ended well.
+    Succeeded,
+    /// Ended by a failed hook or a time limit.
+    Failed,
+    /// Ended by an alarm or a person.
+    Stopped,
+}
+
+impl Status {
+    /// The API's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "Created",
+            Self::InProgress => "InProgress",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Stopped => "Stopped",
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Stopped)
+    }
+}
+
+/// Who made a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Creator {
+    /// A person or a pipeline.
+    User,
+    /// CodeDeploy, to undo another one.
+    Rollback,
+}
+
+impl Creator {
+    /// The API's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Rollback => "codeDeployRollback",
+        }
+    }
+}
+
+/// Status of a lifecycle event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventStatus {
+    /// Not begun.
+    Pending,
+    /// Going on.
+    InProgress,
+    /// Ended well; also an event without a hook.
+    Succeeded,
+    /// Ended badly.
+    Failed,
+    /// Will never begin.
+    Skipped,
+}
+
+impl EventStatus {
+    /// The API's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::InProgress => "InProgress",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Skipped => "Skipped",
+        }
+    }
+}
+
+/// A lifecycle event of a deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRecord {
+    /// Name.
+    pub name: &'static str,
+    /// Where it stands.
+    pub status: EventStatus,
+    /// When it began.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Under which its hook reports, once called.
+    pub execution_id: Option<String>,
+    /// The hook's report.
+    pub report: Option<bool>,
+}
+
+/// Why a deployment is stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// StopDeployment.
+    Asked {
+        /// With `autoRollbackEnabled`.
+        roll_back: bool,
+    },
+    /// Alarms of the group ring.
+    Alarm(Vec<String>),
+}
+
+/// A deployment.
+#[derive(Debug, Clone)]
+pub struct DeploymentRecord {
+    /// Id.
+    pub id: String,
+    /// Application.
+    pub application: String,
+    /// Deployment group.
+    pub group: String,
+    /// `ECS`, `Lambda` or `Server`.
+    pub platform: &'static str,
+    /// Configuration.
+    pub shift: Shift,
+    /// Status.
+    pub status: Status,
+    /// Who made it.
+    pub creator: Creator,
+    /// Error code and message.
+    pub error: Option<(String, String)>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it ended.
+    pub completed: Option<Timestamp>,
+    /// The lifecycle events.
+    pub events: Vec<EventRecord>,
+    /// The old version's tasks.
+    pub blue: Option<Arc<TaskSet>>,
+    /// The new version's tasks, once installed.
+    pub green: Option<Arc<TaskSet>>,
+    /// Green's share of production traffic in percent.
+    pub green_weight: f64,
+    /// The deployment that undid this one.
+    pub rolled_back_by: Option<String>,
+    /// The deployment that this one undoes.
+    pub rollback_of: Option<String>,
+    /// Tells the engine to stop, and of reports.
+    pub(super) stop: watch::Sender<Option<Stop>>,
+    pub(super) reports: watch::Sender<u64>,
+}
+
+impl DeploymentRecord {
+    /// A deployment that has not begun.
+    pub fn new(id: &str, application: &str, group: &str, shift: Shift, creator: Creator) -> Self {
+        Self {
+            id: id.to_owned(),
+            application: application.to_owned(),
+            group: group.to_owned(),
+            platform: "ECS",
+            shift,
+            status: Status::Created,
+            creator,
+            error: None,
+            created: Timestamp::now(),
+            completed: None,
+            events: EVENTS.into_iter().map(EventRecord::new).collect(),
+            blue: None,
+            green: None,
+            green_weight: 0.0,
+            rolled_back_by: None,
+            rollback_of: None,
+            stop: watch::Sender::new(None),
+            reports: watch::Sender::new(0),
+        }
+    }
+
+    /// The event of this name.
+    pub fn event(&self, name: &str) -> Option<&EventRecord> {
+        self.events.iter().find(|event| event.name == name)
+    }
+
+    pub(super) fn event_mut(&mut self, name: &str) -> Option<&mut EventRecord> {
+        self.events.iter_mut().find(|event| event.name == name)
+    }
+}
+
+impl EventRecord {
+    fn new(name: &'static str) -> Self {
+        Self { name, status: EventStatus::Pending, started: None, ended: None, execution_id: None, report: None }
+    }
+}
+
+/// Whether a text has the form of a deployment id.
+pub(super) fn is_deployment_id(text: &str) -> bool {
+    text.strip_prefix("d-").is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+    })
+}
+
+/// A new deployment id, as `d-0B7YUA91L`.
+pub(super) fn new_deployment_id() -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    let tail = (0..9).map(|_| char::from(LETTERS[rand::random_range(0..LETTERS.len())]));
+    format!("d-{}", tail.collect::<String>())
+}
+
+/// A new execution id: opaque, and long as the real ones are.
+pub(super) fn new_execution_id() -> String {
+    let parts = (0..6).map(|_| uuid::Uuid::new_v4().simple().to_string());
+    format!("eyJlbmNyeXB0ZWREYXRhIjoi{}", parts.collect::<String>())
+}
