@@ -222,6 +222,34 @@ fn a_query_that_goes_on_is_partial() {
 }
 
 #[test]
+fn a_page_that_just_fits_is_the_last() {
+    let start = start();
+    let mut input = request(start, &[query("a", "RequestCount", "Sum")]);
+    input["MaxDatapoints"] = json!(10);
+    assert_eq!(get(&busy(start), &input).get("NextToken"), None);
+}
+
+#[test]
+fn later_pages_show_what_the_first_one_could_see() {
+    let start = start();
+    let store = Store::new(Duration::from_secs(120));
+    for minute in 0..10 {
+        let sample = Sample { value: 1.0, count: 1.0 };
+        store.record(MetricId::new(NAMESPACE, "RequestCount", GREEN), second(start + 60 * minute), sample);
+    }
+    let mut input = request(start, &[query("a", "RequestCount", "Sum")]);
+    input["MaxDatapoints"] = json!(2);
+    let mut page = |token: Option<&str>, now: i64| {
+        input["NextToken"] = json!(token);
+        let input = serde_json::from_value(input.clone()).unwrap();
+        metric_data::get_metric_data(&store, &input, second(start + now)).unwrap()
+    };
+    let first = page(None, 300);
+    let rest = page(first.next_token.as_deref(), 3000);
+    assert_eq!((rest.metric_data_results[0].values.len(), rest.next_token), (2, None));
+}
+
+#[test]
 fn put_metric_data_is_all_or_nothing() {
     let cloudwatch = CloudWatch::new(Duration::ZERO);
     let put =
