@@ -177,8 +177,8 @@ struct Rule {
     statistic: Statistic,
     /// Seconds.
     period: i64,
-    periods: i64,
-    needed: i64,
+    periods: u32,
+    needed: u32,
     threshold: f64,
     comparison: Comparison,
     missing: MissingData,
@@ -215,7 +215,7 @@ impl Rule {
         if let Some(problem) = period_problem(self.period, "Period") {
             return Some(problem);
         }
-        if self.periods > LONGEST_LOOK / self.period {
+        if i64::from(self.periods) > LONGEST_LOOK / self.period {
             return Some("EvaluationPeriods times Period must not exceed seven days.".to_owned());
         }
         let reachable = (1..=self.periods).contains(&self.needed);
@@ -232,8 +232,8 @@ impl Rule {
     /// AWS also looks at some older periods when the latest are missing; this does not.
     fn evaluate(&self, store: &Store, now: Timestamp) -> Option<(StateValue, String)> {
         let points = store.series(&self.metric, &self.statistic, self.grid(store, now), now);
-        let seen = points.len() as i64;
-        let breaching = points.values().filter(|value| self.is_breached_by(**value)).count() as i64;
+        let seen = points.len() as u32;
+        let breaching = points.values().filter(|value| self.is_breached_by(**value)).count() as u32;
         let (breaching, decides_missing) = match self.missing {
             MissingData::Breaching => (breaching + self.periods - seen, true),
             MissingData::NotBreaching => (breaching, true),

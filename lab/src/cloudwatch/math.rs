@@ -11,6 +11,7 @@ use evalexpr::{
 };
 
 use super::invalid;
+use super::metric_data::MOST_DATAPOINTS;
 use super::store::Grid;
 use crate::api::ApiError;
 
@@ -75,7 +76,7 @@ impl Expression {
         if !self.tree.iter_function_identifiers().any(|name| name == "FILL") {
             return Ok(series.iter().flat_map(|(_, series)| series.points.keys().copied()).collect());
         }
-        if grid.len() > super::metric_data::MOST_DATAPOINTS as i64 {
+        if grid.len() as usize > MOST_DATAPOINTS {
             return Err(self.error("FILL over so many datapoints"));
         }
         Ok(grid.timestamps().collect())

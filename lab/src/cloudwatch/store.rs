@@ -59,9 +59,9 @@ impl Grid {
     }
 
     /// The `count` latest periods that are complete at `until`.
-    pub fn latest(count: i64, period: i64, until: Timestamp) -> Self {
+    pub fn latest(count: u32, period: i64, until: Timestamp) -> Self {
         let end = floor(until, period);
-        Self { start: end - count * period, end, period }
+        Self { start: end - i64::from(count) * period, end, period }
     }
 
     /// How many timestamps it has.
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_sample_shows_after_the_ingestion_delay() {
-        let store = Store::new(Duration::from_secs(120));
+        let store = Store::new(Duration::from_mins(2));
         store.record(metric(), at("12:00:30.5"), one(7.0));
         let grid = Grid { start: at("12:00:00").as_second(), end: at("12:05:00").as_second(), period: 60 };
         let seen = |now| store.series(&metric(), &Statistic::Sum, grid, now);

@@ -46,6 +46,7 @@ pub(super) struct Dimension {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
 pub(super) struct Metric {
     pub namespace: String,
     pub metric_name: String,
@@ -268,9 +269,9 @@ pub(super) struct MetricAlarm {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub period: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub evaluation_periods: Option<i64>,
+    pub evaluation_periods: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub datapoints_to_alarm: Option<i64>,
+    pub datapoints_to_alarm: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -293,6 +294,7 @@ pub(super) enum StateValue {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::enum_variant_names, reason = "the names of the API")]
 pub(super) enum Comparison {
     GreaterThanOrEqualToThreshold,
     GreaterThanThreshold,

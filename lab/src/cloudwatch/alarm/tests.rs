@@ -155,7 +155,7 @@ fn definitions_that_are_refused() {
     check(json!({"Statistic": "Median"}), "Median");
     check(json!({"Period": 45}), "Period");
     check(json!({"DatapointsToAlarm": 4}), "DatapointsToAlarm");
-    check(json!({"EvaluationPeriods": i64::MAX}), "seven days");
+    check(json!({"EvaluationPeriods": u32::MAX}), "seven days");
     check(json!({"EvaluationPeriods": 0, "DatapointsToAlarm": null}), "DatapointsToAlarm");
 }
 
