@@ -1,1 +1,1 @@
-//! To be written.
+//! The Elastic Load Balancing v2 API.
