@@ -1,1 +1,0 @@
-//! The Elastic Load Balancing v2 API.
