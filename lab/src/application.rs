@@ -89,8 +89,6 @@ impl Application {
     pub async fn start(label: &str, behaviour: Behaviour) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        // A listener that is kept would let clients connect, even with nobody to accept them.
-        let listener = behaviour.accepting.then_some(listener);
         let (behaviour, changes) = watch::channel(Arc::new(behaviour));
         let mut server = JoinSet::new();
         server.spawn(run(listener, address, Arc::from(label), changes));
@@ -114,7 +112,7 @@ impl Application {
 }
 
 async fn run(
-    mut listener: Option<TcpListener>,
+    mut listener: TcpListener,
     address: SocketAddr,
     label: Arc<str>,
     mut changes: watch::Receiver<Arc<Behaviour>>,
@@ -124,15 +122,17 @@ async fn run(
         let behaviour = Arc::clone(&behaviours.borrow());
         answer(Arc::clone(&label), behaviour, request)
     });
-    while changes.wait_for(|behaviour| behaviour.accepting).await.is_ok() {
-        let listener = match listener.take() {
-            Some(listener) => listener,
-            None => bind_again(address).await,
-        };
+    loop {
+        // The listener lives no longer than this statement: one that is only kept would still let clients connect.
         tokio::select! {
-            () = serve(listener, service.clone()) => {}
+            biased;
             _ = changes.wait_for(|behaviour| !behaviour.accepting) => {}
+            () = serve(listener, service.clone()) => {}
         }
+        if changes.wait_for(|behaviour| behaviour.accepting).await.is_err() {
+            return;
+        }
+        listener = bind_again(address).await;
     }
 }
 
@@ -296,7 +296,8 @@ mod tests {
     async fn a_version_that_starts_gone_refuses_connections() {
         let gone = Behaviour { accepting: false, ..Behaviour::default() };
         let application = Application::start("blue", gone).await.unwrap();
-        assert!(tokio::net::TcpStream::connect(application.address()).await.is_err());
+        let address = application.address();
+        eventually("connections are refused", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
     }
 
     #[test]

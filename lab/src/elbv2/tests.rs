@@ -61,7 +61,8 @@ fn client(endpoint: &str) -> Client {
 
 #[tokio::test]
 async fn describes_load_balancers() {
-    let World { balancer, client, .. } = world().await;
+    let world = world().await;
+    let World { balancer, client, .. } = &world;
     let described = client.describe_load_balancers().names("shop").send().await.unwrap();
     let [shop] = described.load_balancers() else { panic!("one load balancer") };
     assert_eq!(shop.load_balancer_arn(), Some(balancer.arn.as_str()));
@@ -76,7 +77,8 @@ async fn describes_load_balancers() {
 
 #[tokio::test]
 async fn describes_listeners_with_one_and_with_two_target_groups() {
-    let World { balancer, client, .. } = world().await;
+    let world = world().await;
+    let World { balancer, client, .. } = &world;
     let weights = [("blue".to_owned(), 90), ("green".to_owned(), 10)];
     balancer.set_weights(ListenerKind::Production, &weights).unwrap();
 
@@ -110,7 +112,8 @@ async fn describes_listeners_with_one_and_with_two_target_groups() {
 
 #[tokio::test]
 async fn describes_target_groups() {
-    let World { balancer, client, .. } = world().await;
+    let world = world().await;
+    let World { balancer, client, .. } = &world;
     let by_names = client.describe_target_groups().names("green").names("blue").send().await.unwrap();
     let [green, blue] = by_names.target_groups() else { panic!("two target groups") };
     assert_eq!(blue.health_check_path(), Some("/healthz?deep=1&x=<y>"));
@@ -131,7 +134,8 @@ async fn describes_target_groups() {
 
 #[tokio::test]
 async fn describes_target_health() {
-    let World { balancer, client, .. } = world().await;
+    let world = world().await;
+    let World { balancer, client, .. } = &world;
     let address = ([127, 0, 0, 1], 9).into();
     balancer
         .register("green", Target { id: "10.0.1.7".to_owned(), address, zone: "eu-west-1a".to_owned() })

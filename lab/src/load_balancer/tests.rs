@@ -100,7 +100,6 @@ async fn a_group_is_checked_once_a_listener_forwards_to_it() {
 
     world.shift(100, 0);
     world.wait_for("green", TargetState::Healthy).await;
-    assert!(world.sum("HealthyHostCount", "green") >= 1.0 || world.sum("UnHealthyHostCount", "green") < 1.0);
     eventually("counts are recorded", async || world.sum("HealthyHostCount", "green") >= 1.0).await;
 
     world.green.set(Behaviour { healthy: false, ..fast() });
