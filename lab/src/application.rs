@@ -196,7 +196,10 @@ async fn echo(request: Request<Incoming>) -> Response<Full<Bytes>> {
 }
 
 fn header_texts(headers: &HeaderMap) -> BTreeMap<&str, String> {
-    headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect()
 }
 
 fn document(status: StatusCode, document: &serde_json::Value) -> Response<Full<Bytes>> {
@@ -211,10 +214,16 @@ fn json_response(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 }
 
 /// Adds the headers; one that HTTP does not allow makes the answer a 500 that names it.
-fn with_headers(mut response: Response<Full<Bytes>>, headers: &BTreeMap<String, String>) -> Response<Full<Bytes>> {
+fn with_headers(
+    mut response: Response<Full<Bytes>>,
+    headers: &BTreeMap<String, String>,
+) -> Response<Full<Bytes>> {
     for (name, value) in headers {
         let (Ok(name), Ok(value)) = (name.parse::<hyper::header::HeaderName>(), value.parse()) else {
-            return document(StatusCode::INTERNAL_SERVER_ERROR, &json!({"status": "invalid header", "header": name}));
+            return document(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &json!({"status": "invalid header", "header": name}),
+            );
         };
         response.headers_mut().insert(name, value);
     }
@@ -255,7 +264,8 @@ mod tests {
     #[tokio::test]
     async fn an_invalid_header_is_told() {
         let headers = BTreeMap::from([("not a name".to_owned(), "1".to_owned())]);
-        let application = Application::start("blue", Behaviour { headers, ..Behaviour::default() }).await.unwrap();
+        let application =
+            Application::start("blue", Behaviour { headers, ..Behaviour::default() }).await.unwrap();
         let (status, body) = get(application.address(), "/").await.unwrap();
         assert_eq!(status, 500);
         assert!(body.contains("not a name"), "{body}");
@@ -284,7 +294,10 @@ mod tests {
         let address = application.address();
         for _ in 0..3 {
             application.set(Behaviour { accepting: false, ..Behaviour::default() });
-            eventually("connections are refused", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+            eventually("connections are refused", async || {
+                tokio::net::TcpStream::connect(address).await.is_err()
+            })
+            .await;
             application.set(Behaviour::default());
             eventually("it is back", async || get(address, "/").await.is_ok()).await;
         }
@@ -297,7 +310,10 @@ mod tests {
         let gone = Behaviour { accepting: false, ..Behaviour::default() };
         let application = Application::start("blue", gone).await.unwrap();
         let address = application.address();
-        eventually("connections are refused", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+        eventually("connections are refused", async || {
+            tokio::net::TcpStream::connect(address).await.is_err()
+        })
+        .await;
     }
 
     #[test]

@@ -26,7 +26,7 @@ const IDLE_CONNECTIONS: usize = 200;
 /// A user gives up after this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A longer wait for the next request need not be told apart.
-const LONGEST_GAP: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_GAP: Duration = Duration::from_hours(24);
 
 type Requests = Client<HttpConnector, Empty<Bytes>>;
 
@@ -106,7 +106,8 @@ impl Traffic {
 }
 
 async fn send_for_ever(target: SocketAddr, mut rates: watch::Receiver<f64>, counters: Arc<Counters>) {
-    let Ok(uri) = Uri::builder().scheme("http").authority(target.to_string()).path_and_query("/").build() else {
+    let Ok(uri) = Uri::builder().scheme("http").authority(target.to_string()).path_and_query("/").build()
+    else {
         tracing::error!(%target, "failed to build the URI of the traffic");
         return;
     };

@@ -34,6 +34,8 @@ impl Form {
 
     fn target_port(&self, index: usize) -> Result<Option<u16>, ApiError> {
         let text = self.get(&format!("Targets.member.{index}.Port"));
-        text.map(str::parse).transpose().map_err(|_| invalid("the port of a target must be a number from 1 to 65535"))
+        text.map(str::parse)
+            .transpose()
+            .map_err(|_| invalid("the port of a target must be a number from 1 to 65535"))
     }
 }

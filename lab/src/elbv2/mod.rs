@@ -28,7 +28,9 @@ pub fn handle(balancers: &[Arc<LoadBalancer>], body: &[u8]) -> Result<Vec<u8>, A
         Some(action @ "DescribeRules") => wire::response(action, &rules(balancers, &form)?),
         Some(action @ "DescribeTargetGroups") => wire::response(action, &target_groups(balancers, &form)?),
         Some(action @ "DescribeTargetHealth") => wire::response(action, &target_health(balancers, &form)?),
-        Some(action) => Err(ApiError::client("InvalidAction", format!("the lab does not implement {action}"))),
+        Some(action) => {
+            Err(ApiError::client("InvalidAction", format!("the lab does not implement {action}")))
+        }
         None => Err(ApiError::client("MissingAction", "the request has no Action parameter")),
     }
 }
@@ -39,7 +41,11 @@ fn load_balancers(balancers: &[Arc<LoadBalancer>], form: &Form) -> Result<Descri
         ([], []) => all,
         (arns, []) => select(&all, arns, |balancer| &balancer.arn, no_load_balancer)?,
         ([], names) => select(&all, names, |balancer| &balancer.name, no_load_balancer)?,
-        _ => return Err(invalid("Load balancer names and load balancer ARNs cannot be specified at the same time")),
+        _ => {
+            return Err(invalid(
+                "Load balancer names and load balancer ARNs cannot be specified at the same time",
+            ));
+        }
     };
     Ok(DescribeLoadBalancers { load_balancers: chosen.into_iter().map(wire::load_balancer).collect() })
 }
@@ -47,7 +53,9 @@ fn load_balancers(balancers: &[Arc<LoadBalancer>], form: &Form) -> Result<Descri
 fn listeners(balancers: &[Arc<LoadBalancer>], form: &Form) -> Result<DescribeListeners, ApiError> {
     let chosen = match (form.get("LoadBalancerArn"), form.list("ListenerArns").as_slice()) {
         (Some(arn), []) => listeners_of(find_load_balancer(balancers, arn)?).collect(),
-        (None, arns @ [_, ..]) => select(&all_listeners(balancers), arns, |(_, listener)| &listener.arn, no_listener)?,
+        (None, arns @ [_, ..]) => {
+            select(&all_listeners(balancers), arns, |(_, listener)| &listener.arn, no_listener)?
+        }
         _ => return Err(invalid("You must specify either listener ARNs or a load balancer ARN")),
     };
     let described = chosen.into_iter().map(|(balancer, listener)| wire::listener(balancer, listener));
@@ -62,7 +70,9 @@ fn rules(balancers: &[Arc<LoadBalancer>], form: &Form) -> Result<DescribeRules, 
         (None, arns @ [_, ..]) => select(&all, arns, |(_, listener)| &listener.rule_arn, no_rule)?,
         _ => return Err(invalid("You must specify either listener rule ARNs or a listener ARN")),
     };
-    Ok(DescribeRules { rules: chosen.into_iter().map(|(_, listener)| wire::default_rule(listener)).collect() })
+    Ok(DescribeRules {
+        rules: chosen.into_iter().map(|(_, listener)| wire::default_rule(listener)).collect(),
+    })
 }
 
 fn target_groups(balancers: &[Arc<LoadBalancer>], form: &Form) -> Result<DescribeTargetGroups, ApiError> {
@@ -73,10 +83,12 @@ fn target_groups(balancers: &[Arc<LoadBalancer>], form: &Form) -> Result<Describ
         (None, arns, []) => select(&all, arns, |(_, group)| &group.arn, no_target_group)?,
         (None, [], names) => select(&all, names, |(_, group)| &group.name, no_target_group)?,
         // AWS associates a group with a balancer only while a listener forwards to it.
-        (Some(arn), [], []) => {
-            target_groups_of(find_load_balancer(balancers, arn)?).filter(|(_, group)| group.in_use()).collect()
+        (Some(arn), [], []) => target_groups_of(find_load_balancer(balancers, arn)?)
+            .filter(|(_, group)| group.in_use())
+            .collect(),
+        _ => {
+            return Err(invalid("Specify one of: a load balancer ARN, target group ARNs, target group names"));
         }
-        _ => return Err(invalid("Specify one of: a load balancer ARN, target group ARNs, target group names")),
     };
     let described = chosen.into_iter().map(|(balancer, group)| wire::target_group(balancer, group));
     Ok(DescribeTargetGroups { target_groups: described.collect() })
@@ -117,7 +129,10 @@ fn all_target_groups(balancers: &[Arc<LoadBalancer>]) -> Vec<(&LoadBalancer, &Ta
     balancers.iter().flat_map(|balancer| target_groups_of(balancer)).collect()
 }
 
-fn find_load_balancer<'a>(balancers: &'a [Arc<LoadBalancer>], arn: &str) -> Result<&'a LoadBalancer, ApiError> {
+fn find_load_balancer<'a>(
+    balancers: &'a [Arc<LoadBalancer>],
+    arn: &str,
+) -> Result<&'a LoadBalancer, ApiError> {
     let found = balancers.iter().find(|balancer| balancer.arn == arn);
     found.map(AsRef::as_ref).ok_or_else(no_load_balancer)
 }

@@ -3,7 +3,9 @@ use std::time::Duration;
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_elasticloadbalancingv2::error::ProvideErrorMetadata;
-use aws_sdk_elasticloadbalancingv2::types::{TargetDescription, TargetHealthReasonEnum, TargetHealthStateEnum};
+use aws_sdk_elasticloadbalancingv2::types::{
+    TargetDescription, TargetHealthReasonEnum, TargetHealthStateEnum,
+};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -90,7 +92,8 @@ async fn describes_listeners_with_one_and_with_two_target_groups() {
     let [shifting, fixed] = [production, test].map(|listener| &listener.default_actions()[0]);
     assert_eq!(shifting.target_group_arn(), None);
     let told = shifting.forward_config().unwrap().target_groups();
-    let told: Vec<_> = told.iter().map(|group| (group.target_group_arn().unwrap(), group.weight().unwrap())).collect();
+    let told: Vec<_> =
+        told.iter().map(|group| (group.target_group_arn().unwrap(), group.weight().unwrap())).collect();
     let [blue, green] = ["blue", "green"].map(|name| balancer.target_group(name).unwrap().arn.as_str());
     assert_eq!(told, [(blue, 90), (green, 10)]);
     assert_eq!(fixed.target_group_arn(), Some(blue));
@@ -150,8 +153,17 @@ async fn describes_target_health() {
     assert_eq!(health.reason(), Some(&TargetHealthReasonEnum::NotInUse));
 
     let asked = ["10.0.1.7", "10.0.1.8"].map(|id| TargetDescription::builder().id(id).port(9).build());
-    let some = client.describe_target_health().target_group_arn(arn).set_targets(Some(asked.into())).send().await.unwrap();
-    let reasons = some.target_health_descriptions().iter().map(|described| described.target_health()?.reason().cloned());
+    let some = client
+        .describe_target_health()
+        .target_group_arn(arn)
+        .set_targets(Some(asked.into()))
+        .send()
+        .await
+        .unwrap();
+    let reasons = some
+        .target_health_descriptions()
+        .iter()
+        .map(|described| described.target_health()?.reason().cloned());
     let expected = [TargetHealthReasonEnum::NotInUse, TargetHealthReasonEnum::NotRegistered].map(Some);
     assert_eq!(reasons.collect::<Vec<_>>(), expected);
 

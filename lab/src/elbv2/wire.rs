@@ -76,7 +76,10 @@ pub(super) fn load_balancer(balancer: &LoadBalancer) -> LoadBalancerDescription 
         vpc_id: VPC,
         state: State { code: "active" },
         r#type: "application",
-        availability_zones: ["a", "b"].map(|zone| AvailabilityZone { zone_name: format!("{REGION}{zone}") }).into_iter().collect(),
+        availability_zones: ["a", "b"]
+            .map(|zone| AvailabilityZone { zone_name: format!("{REGION}{zone}") })
+            .into_iter()
+            .collect(),
         ip_address_type: "ipv4",
     }
 }
@@ -158,12 +161,12 @@ fn forward(listener: &Listener) -> Action {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct DescribeRules {
-    pub(super) rules: List<Rule>,
+    pub(super) rules: List<RuleDescription>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Rule {
+pub(super) struct RuleDescription {
     rule_arn: String,
     priority: &'static str,
     conditions: List<()>,
@@ -171,8 +174,8 @@ pub(super) struct Rule {
     is_default: bool,
 }
 
-pub(super) fn default_rule(listener: &Listener) -> Rule {
-    Rule {
+pub(super) fn default_rule(listener: &Listener) -> RuleDescription {
+    RuleDescription {
         rule_arn: listener.rule_arn.clone(),
         priority: "default",
         conditions: std::iter::empty().collect(),
@@ -316,7 +319,11 @@ pub(super) fn not_registered(asked: &AskedTarget) -> TargetHealthDescription {
 /// The envelope of a good answer: `<{action}Response><{action}Result>...`.
 pub(super) fn response(action: &str, result: &impl Serialize) -> Result<Vec<u8>, ApiError> {
     let written = write_response(action, result);
-    written.map_err(|error| ApiError { status: 500, code: "InternalFailure".to_owned(), message: error.to_string() })
+    written.map_err(|error| ApiError {
+        status: 500,
+        code: "InternalFailure".to_owned(),
+        message: error.to_string(),
+    })
 }
 
 fn write_response(action: &str, result: &impl Serialize) -> Result<Vec<u8>, SeError> {
@@ -343,15 +350,17 @@ pub fn error_response(error: &ApiError) -> Vec<u8> {
 
 fn write_error(writer: &mut Writer<Vec<u8>>, error: &ApiError) -> std::io::Result<()> {
     let fault = if error.status < 500 { "Sender" } else { "Receiver" };
-    writer.create_element("ErrorResponse").with_attribute(("xmlns", NAMESPACE)).write_inner_content(|writer| {
-        writer.create_element("Error").write_inner_content(|writer| {
-            writer.create_element("Type").write_text_content(BytesText::new(fault))?;
-            writer.create_element("Code").write_text_content(BytesText::new(&error.code))?;
-            writer.create_element("Message").write_text_content(BytesText::new(&error.message))?;
-            Ok(())
-        })?;
-        write_request_id(writer)
-    })?;
+    writer.create_element("ErrorResponse").with_attribute(("xmlns", NAMESPACE)).write_inner_content(
+        |writer| {
+            writer.create_element("Error").write_inner_content(|writer| {
+                writer.create_element("Type").write_text_content(BytesText::new(fault))?;
+                writer.create_element("Code").write_text_content(BytesText::new(&error.code))?;
+                writer.create_element("Message").write_text_content(BytesText::new(&error.message))?;
+                Ok(())
+            })?;
+            write_request_id(writer)
+        },
+    )?;
     Ok(())
 }
 

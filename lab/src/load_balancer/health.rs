@@ -115,7 +115,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Reason code and description, as DescribeTargetHealth tells them.
+    /// Reason code and description, as `DescribeTargetHealth` tells them.
     pub(super) fn explain(self) -> (&'static str, String) {
         match self {
             Self::Code(code) => {
@@ -158,8 +158,12 @@ impl Record {
             (Opinion::Healthy, Ok(())) => keep(0),
             (Opinion::Initial, Ok(())) => change(Opinion::Healthy),
             (Opinion::Unhealthy(_), Err(failure)) => change(Opinion::Unhealthy(failure)),
-            (Opinion::Unhealthy(_), Ok(())) if contradictions >= check.healthy_threshold => change(Opinion::Healthy),
-            (Opinion::Healthy | Opinion::Initial, Err(failure)) if contradictions >= check.unhealthy_threshold => {
+            (Opinion::Unhealthy(_), Ok(())) if contradictions >= check.healthy_threshold => {
+                change(Opinion::Healthy)
+            }
+            (Opinion::Healthy | Opinion::Initial, Err(failure))
+                if contradictions >= check.unhealthy_threshold =>
+            {
                 change(Opinion::Unhealthy(failure))
             }
             _ => keep(contradictions),

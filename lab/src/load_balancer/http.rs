@@ -96,6 +96,9 @@ pub(crate) mod testing {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        assert!(tokio::time::timeout(Duration::from_secs(5), held).await.is_ok(), "never became true: {what}");
+        assert!(
+            tokio::time::timeout(Duration::from_secs(5), held).await.is_ok(),
+            "never became true: {what}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What the balancer tells CloudWatch, in the namespace and with the dimensions of an Application Load Balancer.
+//! What the balancer tells `CloudWatch`, in the namespace and with the dimensions of an Application Load Balancer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -74,8 +74,14 @@ impl Meter {
     }
 
     fn record(&self, metric: &str, dimensions: &[(&str, &str)], value: f64) {
-        (self.recorder)(NAMESPACE, metric, dimensions, Timestamp::now(), value);
+        (self.recorder)(NAMESPACE, metric, dimensions, now(), value);
     }
+}
+
+/// The balancer stands for a service with a clock of its own, so it reads the real one.
+#[expect(clippy::disallowed_methods, reason = "metrics are stamped by the service, not by its caller")]
+pub(super) fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 impl fmt::Debug for Meter {

@@ -83,7 +83,7 @@ impl LoadBalancer {
             name: spec.name,
             arn: arn(&format!("loadbalancer/{path}")),
             dimension: path,
-            created: Timestamp::now(),
+            created: metrics::now(),
             target_groups,
             production,
             test,
@@ -150,10 +150,12 @@ impl LoadBalancer {
     /// Replaces the forward action of a listener; weights are 0 to 999, relative to each other.
     pub fn set_weights(&self, listener: ListenerKind, weights: &[(String, u32)]) -> Result<(), ApiError> {
         if weights.is_empty() || weights.iter().any(|(_, weight)| *weight > LARGEST_WEIGHT) {
-            let message = format!("a forward action needs target groups with weights from 0 to {LARGEST_WEIGHT}");
+            let message =
+                format!("a forward action needs target groups with weights from 0 to {LARGEST_WEIGHT}");
             return Err(ApiError::client("ValidationError", message));
         }
-        let forwards = weights.iter().map(|(name, weight)| Ok((Arc::clone(self.target_group(name)?), *weight)));
+        let forwards =
+            weights.iter().map(|(name, weight)| Ok((Arc::clone(self.target_group(name)?), *weight)));
         let forwards = forwards.collect::<Result<_, ApiError>>()?;
         let _held = self.routing.lock().unwrap_or_else(PoisonError::into_inner);
         self.listener(listener)?.set_forwards(forwards);

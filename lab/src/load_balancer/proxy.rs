@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
@@ -12,6 +12,7 @@ use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::http::{client, serve};
 use super::listener::Listener;
@@ -22,7 +23,7 @@ use super::target_group::Target;
 type ProxyBody = Either<Incoming, Full<Bytes>>;
 
 /// Idle timeout of an Application Load Balancer, by default.
-const TARGET_TIMEOUT: Duration = Duration::from_secs(60);
+const TARGET_TIMEOUT: Duration = Duration::from_mins(1);
 /// Connections that are kept to each target: more than the lab's traffic has in flight when all is well.
 const IDLE_CONNECTIONS: usize = 100;
 /// Headers that concern one connection only (RFC 9110, 7.6.1).
@@ -94,9 +95,13 @@ impl Proxy {
     }
 }
 
-fn to_target(mut request: Request<Incoming>, target: &Target) -> Result<Request<Incoming>, hyper::http::Error> {
+fn to_target(
+    mut request: Request<Incoming>,
+    target: &Target,
+) -> Result<Request<Incoming>, hyper::http::Error> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let uri = Uri::builder().scheme("http").authority(target.address.to_string()).path_and_query(path).build()?;
+    let uri =
+        Uri::builder().scheme("http").authority(target.address.to_string()).path_and_query(path).build()?;
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_11;
     remove_hop_by_hop(request.headers_mut());

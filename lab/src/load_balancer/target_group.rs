@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::health::{Failure, HealthCheck, Opinion, Record};
 
@@ -30,7 +31,7 @@ pub struct Target {
     pub zone: String,
 }
 
-/// The state of a target, as DescribeTargetHealth names it.
+/// The state of a target, as `DescribeTargetHealth` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetState {
     /// Registered, and not checked enough to say more.
@@ -166,7 +167,8 @@ impl TargetGroup {
         let turn = members.turn;
         members.turn = turn.wrapping_add(1);
         let registered = || members.targets.iter().filter(|member| member.drained_at.is_none());
-        let healthy: Vec<_> = registered().filter(|member| member.record.opinion == Opinion::Healthy).collect();
+        let healthy: Vec<_> =
+            registered().filter(|member| member.record.opinion == Opinion::Healthy).collect();
         let candidates = if healthy.is_empty() { registered().collect() } else { healthy };
         let chosen = candidates.get(turn.checked_rem(candidates.len())?)?;
         Some(chosen.target.clone())
@@ -198,7 +200,8 @@ impl TargetGroup {
     /// Healthy and unhealthy targets; none when the group is not in use or nothing is registered.
     pub(super) fn host_counts(&self) -> Option<(usize, usize)> {
         let members = self.members();
-        let registered: Vec<_> = members.targets.iter().filter(|member| member.drained_at.is_none()).collect();
+        let registered: Vec<_> =
+            members.targets.iter().filter(|member| member.drained_at.is_none()).collect();
         let healthy = registered.iter().filter(|member| member.record.opinion == Opinion::Healthy).count();
         let unhealthy =
             registered.iter().filter(|member| matches!(member.record.opinion, Opinion::Unhealthy(_))).count();
@@ -253,8 +256,11 @@ mod tests {
     use super::*;
 
     fn group(deregistration_delay: Duration) -> TargetGroup {
-        let spec =
-            TargetGroupSpec { name: "blue".to_owned(), health_check: HealthCheck::default(), deregistration_delay };
+        let spec = TargetGroupSpec {
+            name: "blue".to_owned(),
+            health_check: HealthCheck::default(),
+            deregistration_delay,
+        };
         TargetGroup::new(spec, String::new(), String::new())
     }
 
@@ -263,7 +269,9 @@ mod tests {
     }
 
     fn states(group: &TargetGroup) -> Vec<(String, &'static str, Option<&'static str>)> {
-        let told = |health: TargetHealth| (health.target.id, health.state.as_str(), health.reason.map(|reason| reason.0));
+        let told = |health: TargetHealth| {
+            (health.target.id, health.state.as_str(), health.reason.map(|reason| reason.0))
+        };
         group.health().into_iter().map(told).collect()
     }
 
@@ -293,7 +301,7 @@ mod tests {
         group.register(target("a"));
         let unused = ("a".to_owned(), "unused", Some("Target.NotInUse"));
         let registering = ("a".to_owned(), "initial", Some("Elb.RegistrationInProgress"));
-        assert_eq!(states(&group), [unused.clone()]);
+        assert_eq!(states(&group), std::slice::from_ref(&unused));
         assert_eq!(group.targets_to_check(), []);
         assert_eq!(group.host_counts(), None);
 
@@ -305,7 +313,10 @@ mod tests {
         assert_eq!(states(&group), [("a".to_owned(), "unhealthy", Some("Target.FailedHealthChecks"))]);
         group.observe(&target("a"), Err(Failure::Code(503)));
         let reason = group.health()[0].reason.clone().unwrap();
-        assert_eq!(reason, ("Target.ResponseCodeMismatch", "Health checks failed with these codes: [503]".to_owned()));
+        assert_eq!(
+            reason,
+            ("Target.ResponseCodeMismatch", "Health checks failed with these codes: [503]".to_owned())
+        );
 
         group.set_in_use(false);
         assert_eq!(states(&group), [unused]);
@@ -315,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_deregistered_target_drains_and_is_forgotten() {
-        let slow = group(Duration::from_secs(3_600));
+        let slow = group(Duration::from_hours(1));
         slow.set_in_use(true);
         slow.register(target("a"));
         slow.deregister("a");
@@ -333,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_target_of_an_unused_group_does_not_drain() {
-        let group = group(Duration::from_secs(3_600));
+        let group = group(Duration::from_hours(1));
         group.register(target("a"));
         group.deregister("a");
         assert_eq!(states(&group), []);

@@ -15,7 +15,11 @@ impl Recorded {
         Arc::new(move |namespace, metric, dimensions, _, value| {
             assert_eq!(namespace, "AWS/ApplicationELB");
             let names: Vec<_> = dimensions.iter().map(|(name, _)| *name).collect();
-            recorded.0.lock().unwrap().push((metric.to_owned(), format!("{} {dimensions:?}", names.join(",")), value));
+            recorded.0.lock().unwrap().push((
+                metric.to_owned(),
+                format!("{} {dimensions:?}", names.join(",")),
+                value,
+            ));
         })
     }
 
@@ -156,7 +160,10 @@ async fn the_balancer_answers_when_no_target_does() {
     world.balancer.deregister("blue", "10.0.0.1").unwrap();
     assert_eq!(world.ask().await, 503);
     assert!((world.recorded.sum("HTTPCode_ELB_5XX_Count", "LoadBalancer", "app/shop/") - 2.0).abs() < 0.5);
-    assert!((world.sum("RequestCount", "blue") - 1.0).abs() < 0.5, "a request without a target is not counted");
+    assert!(
+        (world.sum("RequestCount", "blue") - 1.0).abs() < 0.5,
+        "a request without a target is not counted"
+    );
 }
 
 #[tokio::test]
