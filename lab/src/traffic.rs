@@ -1,1 +1,228 @@
-//! To be written.
+//! Users: requests that arrive at random times, whether or not earlier ones were answered (an open loop).
+
+use std::net::SocketAddr;
+use std::ops::Sub;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::Uri;
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use rand::RngExt;
+use rand_distr::Exp1;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::load_balancer::http::client;
+
+/// Requests that wait for their answers at most; more are dropped, so that a dead service cannot fill the memory.
+const MOST_IN_FLIGHT: usize = 2_000;
+/// Connections that are kept for the next request.
+const IDLE_CONNECTIONS: usize = 200;
+/// A user gives up after this time.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A longer wait for the next request need not be told apart.
+const LONGEST_GAP: Duration = Duration::from_hours(24);
+
+type Requests = Client<HttpConnector, Empty<Bytes>>;
+
+/// Running traffic. It stops when dropped.
+#[derive(Debug)]
+pub struct Traffic {
+    rate: watch::Sender<f64>,
+    counters: Arc<Counters>,
+    _task: JoinSet<()>,
+}
+
+/// How many requests there were since the traffic began. The difference of two is what happened in between.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Sent, answered or not.
+    pub sent: u64,
+    /// Answered with a status below 500.
+    pub ok: u64,
+    /// Answered with a status of 500 or above.
+    pub errors: u64,
+    /// Not answered: refused, broken off, or after 30 s.
+    pub failed: u64,
+    /// Not sent, because 2,000 were under way.
+    pub dropped: u64,
+}
+
+impl Sub for Stats {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            sent: self.sent - earlier.sent,
+            ok: self.ok - earlier.ok,
+            errors: self.errors - earlier.errors,
+            failed: self.failed - earlier.failed,
+            dropped: self.dropped - earlier.dropped,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    sent: AtomicU64,
+    ok: AtomicU64,
+    errors: AtomicU64,
+    failed: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Traffic {
+    /// Begins to send `GET /` to the address, with Poisson arrivals; a rate of 0 or less sends nothing.
+    ///
+    /// It must be called within a tokio runtime.
+    pub fn start(target: SocketAddr, requests_per_second: f64) -> Self {
+        let (rate, rates) = watch::channel(requests_per_second);
+        let counters = Arc::new(Counters::default());
+        let mut task = JoinSet::new();
+        task.spawn(send_for_ever(target, rates, Arc::clone(&counters)));
+        Self { rate, counters, _task: task }
+    }
+
+    /// Changes the rate at once.
+    pub fn set_rate(&self, requests_per_second: f64) {
+        self.rate.send_replace(requests_per_second);
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> Stats {
+        // Outcomes are read before what was sent, so that there are never more answers than requests.
+        let ok = self.counters.ok.load(Ordering::SeqCst);
+        let errors = self.counters.errors.load(Ordering::SeqCst);
+        let failed = self.counters.failed.load(Ordering::SeqCst);
+        let dropped = self.counters.dropped.load(Ordering::SeqCst);
+        let sent = self.counters.sent.load(Ordering::SeqCst);
+        Stats { sent, ok, errors, failed, dropped }
+    }
+}
+
+async fn send_for_ever(target: SocketAddr, mut rates: watch::Receiver<f64>, counters: Arc<Counters>) {
+    let Ok(uri) = Uri::builder().scheme("http").authority(target.to_string()).path_and_query("/").build()
+    else {
+        tracing::error!(%target, "failed to build the URI of the traffic");
+        return;
+    };
+    let client: Requests = client(IDLE_CONNECTIONS);
+    let mut in_flight = JoinSet::new();
+    let mut next = Instant::now();
+    loop {
+        // Each time follows from the one before and not from the clock, so that a late wake-up is made up for.
+        next += draw_gap(*rates.borrow_and_update());
+        tokio::select! {
+            () = tokio::time::sleep_until(next) => send(&mut in_flight, &client, &uri, &counters),
+            changed = rates.changed() => match changed {
+                // Poisson arrivals have no memory: the wait may begin anew.
+                Ok(()) => next = Instant::now(),
+                Err(_) => return,
+            },
+        }
+    }
+}
+
+/// Time between two requests, exponentially distributed.
+fn draw_gap(requests_per_second: f64) -> Duration {
+    let gap: f64 = rand::rng().sample::<f64, _>(Exp1) / requests_per_second.max(0.0);
+    Duration::try_from_secs_f64(gap).map_or(LONGEST_GAP, |gap| gap.min(LONGEST_GAP))
+}
+
+fn send(in_flight: &mut JoinSet<()>, client: &Requests, uri: &Uri, counters: &Arc<Counters>) {
+    while in_flight.try_join_next().is_some() {}
+    if in_flight.len() >= MOST_IN_FLIGHT {
+        counters.dropped.fetch_add(1, Ordering::SeqCst);
+        return;
+    }
+    counters.sent.fetch_add(1, Ordering::SeqCst);
+    let (client, uri, counters) = (client.clone(), uri.clone(), Arc::clone(counters));
+    in_flight.spawn(async move {
+        let counter = match tokio::time::timeout(PATIENCE, ask(&client, uri)).await {
+            Ok(Ok(status)) if status < 500 => &counters.ok,
+            Ok(Ok(_)) => &counters.errors,
+            Ok(Err(_)) | Err(_) => &counters.failed,
+        };
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
+}
+
+/// The answer's status, once its body is there too.
+async fn ask(client: &Requests, uri: Uri) -> Result<u16, Box<dyn std::error::Error + Send + Sync>> {
+    let response = client.get(uri).await?;
+    let status = response.status().as_u16();
+    response.into_body().collect().await?;
+    Ok(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::application::{Application, Behaviour};
+    use crate::load_balancer::http::testing::eventually;
+
+    async fn application(behaviour: Behaviour) -> Application {
+        Application::start("blue", Behaviour { latency_ms: 0.0, ..behaviour }).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn gaps_are_exponential() {
+        let gaps: Vec<_> = (0..10_000).map(|_| draw_gap(50.0).as_secs_f64()).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let longer = gaps.iter().filter(|&&gap| gap > 0.02).count() as f64 / gaps.len() as f64;
+        // Mean 1/50 s; a share of 1/e is longer than the mean. Five standard errors.
+        assert!((mean - 0.02).abs() < 0.001, "{mean}");
+        assert!((longer - (-1.0_f64).exp()).abs() < 0.025, "{longer}");
+    }
+
+    #[test]
+    fn a_rate_that_is_none_waits() {
+        for rate in [0.0, -1.0, f64::NAN, 1e-300] {
+            assert_eq!(draw_gap(rate), LONGEST_GAP, "{rate}");
+        }
+        assert!(draw_gap(f64::INFINITY).is_zero());
+    }
+
+    #[tokio::test]
+    async fn sends_at_the_rate_and_counts_answers() {
+        let application = application(Behaviour::default()).await;
+        let started = Instant::now();
+        let traffic = Traffic::start(application.address(), 500.0);
+        eventually("200 answers", async || traffic.stats().ok >= 200).await;
+        let expected = 500.0 * started.elapsed().as_secs_f64();
+        let sent = traffic.stats().sent as f64;
+        assert!((sent - expected).abs() < 6.0 * expected.sqrt() + 20.0, "{sent} sent, {expected} expected");
+
+        application.set(Behaviour { errors: 1.0, latency_ms: 0.0, ..Behaviour::default() });
+        let before = traffic.stats();
+        eventually("errors", async || (traffic.stats() - before).errors >= 20).await;
+        application.set(Behaviour { accepting: false, ..Behaviour::default() });
+        eventually("failures", async || (traffic.stats() - before).failed >= 20).await;
+        let stats = traffic.stats();
+        assert!(stats.ok + stats.errors + stats.failed <= stats.sent);
+        assert_eq!(stats.dropped, 0);
+    }
+
+    #[tokio::test]
+    async fn does_not_wait_for_answers_but_has_a_limit() {
+        let application = application(Behaviour::default()).await;
+        application.set(Behaviour { latency_ms: 60_000.0, ..Behaviour::default() });
+        let traffic = Traffic::start(application.address(), 20_000.0);
+        eventually("the limit", async || traffic.stats().dropped > 0).await;
+        let stats = traffic.stats();
+        assert_eq!((stats.sent, stats.ok), (MOST_IN_FLIGHT as u64, 0));
+    }
+
+    #[tokio::test]
+    async fn the_rate_can_change() {
+        let application = application(Behaviour::default()).await;
+        let traffic = Traffic::start(application.address(), 0.0);
+        traffic.set_rate(1_000.0);
+        eventually("it sends", async || traffic.stats().ok >= 10).await;
+    }
+}
