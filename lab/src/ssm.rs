@@ -111,8 +111,7 @@ impl ParameterStore {
         }
         request.names.iter().try_for_each(|name| check_name(name))?;
         let parameters = self.lock();
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            request.names.iter().partition(|name| parameters.contains_key(*name));
+        let (known, unknown): (Vec<_>, Vec<_>) = request.names.iter().partition(|name| parameters.contains_key(*name));
         let shown: Vec<Value> = known
             .into_iter()
             .filter_map(|name| Some(shown(name, parameters.get(name)?, request.with_decryption)))

@@ -75,12 +75,7 @@ impl Function {
         std::iter::from_fn(|| idle.pop()).find_map(|mut sandbox| sandbox.is_fit_for(spec).then_some(sandbox))
     }
 
-    async fn serve(
-        &self,
-        mut sandbox: Sandbox,
-        request: &Request,
-        init: Option<Duration>,
-    ) -> (Invocation, Usage) {
+    async fn serve(&self, mut sandbox: Sandbox, request: &Request, init: Option<Duration>) -> (Invocation, Usage) {
         let started = Instant::now();
         let invocation = sandbox.serve(request, self.take_kill()).await;
         let usage = Usage { duration: started.elapsed(), init, peak_megabytes: sandbox.peak_megabytes() };
@@ -99,20 +94,18 @@ impl Function {
 
 fn report(spec: &FunctionSpec, request_id: &str, usage: &Usage, error: Option<&FunctionError>) -> String {
     let milliseconds = usage.duration.as_secs_f64() * 1000.0;
-    let mut line = format!(
+    let init = usage.init.map(|init| format!("\tInit Duration: {:.2} ms", init.as_secs_f64() * 1000.0));
+    let status = error.map(|error| match error {
+        FunctionError::TimedOut { .. } => "\tStatus: timeout".to_owned(),
+        error => format!("\tStatus: error\tError Type: {}", error.error_type()),
+    });
+    format!(
         "REPORT RequestId: {request_id}\tDuration: {milliseconds:.2} ms\tBilled Duration: {:.0} ms\
-         \tMemory Size: {} MB\tMax Memory Used: {} MB",
+         \tMemory Size: {} MB\tMax Memory Used: {} MB{}{}",
         milliseconds.ceil(),
         spec.memory_mb,
         usage.peak_megabytes.unwrap_or_default(),
-    );
-    if let Some(init) = usage.init {
-        line += &format!("\tInit Duration: {:.2} ms", init.as_secs_f64() * 1000.0);
-    }
-    match error {
-        Some(FunctionError::TimedOut { .. }) => line += "\tStatus: timeout",
-        Some(error) => line += &format!("\tStatus: error\tError Type: {}", error.error_type()),
-        None => {}
-    }
-    line
+        init.unwrap_or_default(),
+        status.unwrap_or_default(),
+    )
 }

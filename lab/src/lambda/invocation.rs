@@ -81,10 +81,7 @@ impl Invocation {
         let told: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
         let error_type = told["errorType"].as_str().unwrap_or("Runtime.Unknown").to_owned();
         let message = told["errorMessage"].as_str().unwrap_or_default().to_owned();
-        Self {
-            payload: body.to_vec(),
-            error: Some(FunctionError::Unhandled { error_type, message }),
-        }
+        Self { payload: body.to_vec(), error: Some(FunctionError::Unhandled { error_type, message }) }
     }
 
     /// The function did not answer: Lambda writes the payload.

@@ -12,7 +12,7 @@ pub(super) async fn exceeded(pid: Option<u32>, limit_mb: u64) {
         }
         tokio::time::sleep(POLL_EVERY).await;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// The most resident memory that the process ever held, in MB.

@@ -32,11 +32,7 @@ pub(super) struct Log {
 impl Log {
     pub fn write(&self, request_id: &str, line: String) {
         // That nobody listens is no error.
-        let _ = self.lines.send(LogLine {
-            function: self.function.clone(),
-            request_id: request_id.to_owned(),
-            line,
-        });
+        let _ = self.lines.send(LogLine { function: self.function.clone(), request_id: request_id.to_owned(), line });
     }
 }
 

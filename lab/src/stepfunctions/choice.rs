@@ -99,7 +99,7 @@ impl Condition {
     }
 }
 
-/// Looks until a condition is not as `all` says, so that an IsPresent can guard what follows it.
+/// Looks until a condition is not as `all` says, so that an `IsPresent` can guard what follows it.
 fn fold(conditions: &[Condition], scope: Scope<'_>, all: bool) -> Result<bool, TaskError> {
     for condition in conditions {
         if condition.holds(scope)? != all {

@@ -107,7 +107,7 @@ impl Execution {
         record.stopped = Some(Timestamp::now());
     }
 
-    /// As ListExecutions shows it.
+    /// As `ListExecutions` shows it.
     pub fn summary(&self) -> Value {
         let record = lock(&self.record);
         without_nulls(json!({
@@ -120,7 +120,7 @@ impl Execution {
         }))
     }
 
-    /// As DescribeExecution shows it.
+    /// As `DescribeExecution` shows it.
     pub fn description(&self) -> Value {
         let mut description = self.summary();
         let details = match lock(&self.record).status.clone() {
@@ -142,7 +142,7 @@ impl Execution {
         lock(&self.record).stopped.map(seconds)
     }
 
-    /// The events, oldest first, as GetExecutionHistory shows them.
+    /// The events, oldest first, as `GetExecutionHistory` shows them.
     pub fn history(&self) -> Vec<Value> {
         lock(&self.record).events.clone()
     }
@@ -150,13 +150,10 @@ impl Execution {
 
 fn push(events: &mut Vec<Value>, kind: &str, details_field: &str, details: Value) {
     let id = events.len() + 1;
-    events.push(json!({
-        "id": id,
-        "previousEventId": id - 1,
-        "timestamp": seconds(Timestamp::now()),
-        "type": kind,
-        details_field: details,
-    }));
+    let timestamp = seconds(Timestamp::now());
+    let mut event = json!({"id": id, "previousEventId": id - 1, "timestamp": timestamp, "type": kind});
+    event[details_field] = details;
+    events.push(event);
 }
 
 /// AWS leaves out what is not there; clients may take a null for a fault.

@@ -1,4 +1,4 @@
-//! Step Functions: runs state machines (standard workflows, JSONPath dialect) and answers its API.
+//! Step Functions: runs state machines (standard workflows, `JSONPath` dialect) and answers its API.
 //!
 //! The same definition is deployed and run here. So that it means the same in both places, whatever the lab does not
 //! know in a definition is an error when the machine is created.

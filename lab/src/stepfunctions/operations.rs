@@ -147,9 +147,9 @@ impl StateMachines {
 
     fn started(&self, arn: &str) -> Result<Started, ApiError> {
         check_arn(arn)?;
-        find(&lock(&self.executions), arn).cloned().ok_or_else(|| {
-            ApiError::client("ExecutionDoesNotExist", format!("Execution Does Not Exist: '{arn}'"))
-        })
+        find(&lock(&self.executions), arn)
+            .cloned()
+            .ok_or_else(|| ApiError::client("ExecutionDoesNotExist", format!("Execution Does Not Exist: '{arn}'")))
     }
 }
 
@@ -176,7 +176,9 @@ fn check_name(name: &str) -> Result<(), ApiError> {
 fn page(field: &str, items: Vec<Value>, max_results: usize, token: Option<String>) -> Result<Value, ApiError> {
     let start = match token {
         None => 0,
-        Some(token) => token.parse().map_err(|_| ApiError::client("InvalidToken", format!("Invalid Token: '{token}'")))?,
+        Some(token) => {
+            token.parse().map_err(|_| ApiError::client("InvalidToken", format!("Invalid Token: '{token}'")))?
+        }
     };
     let size = if max_results == 0 { 100 } else { max_results.min(1000) };
     let more = items.len() > start + size;

@@ -18,10 +18,10 @@ type Step<'a> = (Value, Option<&'a str>);
 
 /// Runs `execution` to its end and records it.
 pub(super) async fn run(execution: &Execution, services: &Services) {
-    let states = walk(execution, services);
+    let steps = walk(execution, services);
     let status = match execution.machine.definition.timeout_seconds {
-        None => states.await,
-        Some(seconds) => timeout(Duration::from_secs(seconds), states).await.unwrap_or(Status::TimedOut),
+        None => steps.await,
+        Some(seconds) => timeout(Duration::from_secs(seconds), steps).await.unwrap_or(Status::TimedOut),
     };
     execution.end(status);
 }
@@ -242,11 +242,11 @@ impl Visit<'_> {
 }
 
 /// The delay of the first rule for this error. Each rule counts its own retries.
-fn retry_delay(task: &Task, retries: &mut HashMap<usize, u32>, error: &TaskError) -> Option<Duration> {
+fn retry_delay(task: &Task, counts: &mut HashMap<usize, u32>, error: &TaskError) -> Option<Duration> {
     let (index, retrier) = task.retry.iter().enumerate().find(|(_, retrier)| retrier.matches(error))?;
-    let retries = retries.entry(index).or_default();
-    let delay = retrier.delay(*retries);
-    *retries += 1;
+    let count = counts.entry(index).or_default();
+    let delay = retrier.delay(*count);
+    *count += 1;
     delay
 }
 

@@ -108,7 +108,7 @@ async fn a_functions_arn_gets_the_input_as_it_is() {
     assert_eq!(script.calls(), [json!([arn, {"n": 1}])]);
 }
 
-fn task(more: Value) -> Value {
+fn task(more: &Value) -> Value {
     let mut task = json!({"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:sqs:sendMessage", "End": true});
     task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     task
@@ -125,7 +125,7 @@ async fn each_retrier_counts_for_itself_and_then_the_error_is_caught() {
         {"ErrorEquals": ["States.TaskFailed"], "ResultPath": "$.error", "Next": "Caught"},
     ]);
     let states = json!({
-        "A": task(json!({"Retry": retry, "Catch": catch})),
+        "A": task(&json!({"Retry": retry, "Catch": catch})),
         "Wrong": {"Type": "Fail"}, "Caught": {"Type": "Succeed"},
     });
     let answers = vec![error("Busy"), error("Other"), error("Busy"), error("Other"), Ok(json!("too late"))];
@@ -145,7 +145,7 @@ async fn wildcards_leave_terminal_errors_alone() {
         ("States.DataLimitExceeded", "States.TaskFailed", false),
         ("Any", "Other", false),
     ] {
-        let states = json!({"A": task(json!({"Catch": catch(wildcard)})), "Caught": {"Type": "Succeed"}});
+        let states = json!({"A": task(&json!({"Catch": catch(wildcard)})), "Caught": {"Type": "Succeed"}});
         let (description, _) = check(states, json!({}), vec![error(name)]).await;
         assert_eq!(description["status"] == "SUCCEEDED", caught, "{name} by {wildcard}");
     }
@@ -185,8 +185,8 @@ async fn faults_of_the_data_have_the_languages_names() {
 async fn time_limits_end_a_task_and_an_execution() {
     let never: Invoke = Arc::new(|_, _| Box::pin(std::future::pending()));
     let machines = StateMachines::new(never, Arc::new(|_, _, _| Box::pin(std::future::pending())));
-    let limited = json!({"StartAt": "A", "States": {"A": task(json!({"TimeoutSeconds": 1}))}});
-    let endless = json!({"StartAt": "A", "TimeoutSeconds": 1, "States": {"A": task(json!({}))}});
+    let limited = json!({"StartAt": "A", "States": {"A": task(&json!({"TimeoutSeconds": 1}))}});
+    let endless = json!({"StartAt": "A", "TimeoutSeconds": 1, "States": {"A": task(&json!({}))}});
     let task_late = start(&machines, &limited.to_string(), &json!({})).await;
     let execution_late = start(&machines, &endless.to_string(), &json!({})).await;
     assert_eq!(ended(&machines, &task_late).await["error"], "States.Timeout");
@@ -204,7 +204,7 @@ async fn a_loop_ends_at_the_limit_of_the_history() {
 #[test]
 fn what_the_lab_does_not_know_does_not_load() {
     let machines = machines(&Script::of(vec![]));
-    let good = json!({"StartAt": "A", "States": {"A": task(json!({}))}});
+    let good = json!({"StartAt": "A", "States": {"A": task(&json!({}))}});
     machines.create("m", &good.to_string(), &BTreeMap::new()).unwrap();
     let all_first = json!([{"ErrorEquals": ["States.ALL"]}, {"ErrorEquals": ["Other"]}]);
     for (pointer, value, expected) in [
@@ -212,7 +212,11 @@ fn what_the_lab_does_not_know_does_not_load() {
         ("/QueryLanguage", json!("JSONata"), "unknown field `QueryLanguage`"),
         ("/States/A/Type", json!("Map"), "unknown variant `Map`"),
         ("/States/A/HeartbeatSeconds", json!(5), "unknown field `HeartbeatSeconds`"),
-        ("/States/A/Resource", json!("arn:aws:states:::sqs:sendMessage.waitForTaskToken"), "does not know the resource"),
+        (
+            "/States/A/Resource",
+            json!("arn:aws:states:::sqs:sendMessage.waitForTaskToken"),
+            "does not know the resource",
+        ),
         ("/States/A/Resource", json!("arn:aws:states:::lambda:invoke"), "FunctionName"),
         ("/States/A/Next", json!("A"), "either Next or End"),
         ("/States/A/Catch", json!([{"ErrorEquals": ["Any"], "Next": "B"}]), "there is no state B"),
@@ -270,7 +274,7 @@ async fn the_apis_errors() {
     }
 }
 
-/// Runs the deployed machine; the watch function and CodeDeploy answer from `answers`.
+/// Runs the deployed machine; the functions and services it calls answer from `answers`.
 async fn check_watch(duty: &str, answers: Vec<Result<Value, TaskError>>) -> (Value, Vec<Value>) {
     let script = Script::of(answers);
     let machines = machines(&script);
