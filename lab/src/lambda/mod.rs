@@ -1,1 +1,225 @@
-//! To be written.
+//! Lambda: runs the real function binaries, each behind the real Runtime API.
+//!
+//! A function is a program that asks the Runtime API for its next event, answers it, and asks again. So the lab
+//! starts the very binaries that are deployed, and treats them as Lambda does: one event at a time for each process,
+//! warm processes used again, a process killed at its timeout or over its memory, two retries of asynchronous events.
+
+mod function;
+mod invocation;
+mod memory;
+mod runtime_api;
+mod sandbox;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use axum::body::Bytes;
+use tokio::{
+    sync::{broadcast, oneshot},
+    task::JoinSet,
+};
+
+use crate::api::{ACCOUNT, ApiError, REGION};
+use function::Function;
+pub use invocation::{FunctionError, Invocation};
+
+/// Lines that a slow reader of [`Lambda::logs`] may lag behind before it loses the oldest.
+const LOG_LINES_KEPT: usize = 4096;
+
+/// A function as it is deployed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionSpec {
+    /// Name without account or region.
+    pub name: String,
+    /// The program to run: Lambda's `bootstrap`.
+    pub binary: PathBuf,
+    /// Environment variables of the function, AWS credentials among them.
+    pub environment: BTreeMap<String, String>,
+    /// Longest run of one invocation.
+    pub timeout: Duration,
+    /// Resident memory over which the process is killed, in MB (enforced on Linux only).
+    pub memory_mb: u64,
+}
+
+/// One line of a function's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// Name of the function.
+    pub function: String,
+    /// The invocation during which the line was written.
+    pub request_id: String,
+    /// The line without its line break: what the function wrote, or Lambda's START, END and REPORT.
+    pub line: String,
+}
+
+/// The HTTP answer to `POST /2015-03-31/functions/{name}/invocations`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvokeAnswer {
+    /// HTTP status: 200, 202 or 204.
+    pub status: u16,
+    /// Value of the header `X-Amz-Function-Error`, present when the function failed.
+    pub function_error: Option<&'static str>,
+    /// What the function answered; empty unless the caller waited for it.
+    pub body: Vec<u8>,
+}
+
+/// One event on its way to a function. A retry has the same id.
+#[derive(Clone, Debug)]
+struct Request {
+    id: String,
+    payload: Bytes,
+}
+
+impl Request {
+    fn new(payload: Vec<u8>) -> Self {
+        Self { id: uuid::Uuid::new_v4().to_string(), payload: payload.into() }
+    }
+}
+
+/// All functions of the pretended account. Their processes die when this is dropped.
+pub struct Lambda {
+    functions: BTreeMap<String, Arc<Function>>,
+    retry_delays: [Duration; 2],
+    logs: broadcast::Sender<LogLine>,
+    /// Invocations run on when their caller goes away, but not when the lab does.
+    running: std::sync::Mutex<JoinSet<()>>,
+}
+
+impl Lambda {
+    /// Deploys `functions`. An asynchronous event that fails is tried again after each of `retry_delays`
+    /// (AWS: one minute, then two).
+    pub fn new(functions: Vec<FunctionSpec>, retry_delays: [Duration; 2]) -> Arc<Self> {
+        let (logs, _) = broadcast::channel(LOG_LINES_KEPT);
+        let functions = functions
+            .into_iter()
+            .map(|spec| (spec.name.clone(), Arc::new(Function::new(spec, logs.clone()))))
+            .collect();
+        Arc::new(Self { functions, retry_delays, logs, running: std::sync::Mutex::default() })
+    }
+
+    /// The log lines of all functions from now on.
+    pub fn logs(&self) -> broadcast::Receiver<LogLine> {
+        self.logs.subscribe()
+    }
+
+    /// Invokes the function `name` (a name or an ARN) and waits for its answer.
+    pub async fn invoke(&self, name: &str, payload: Vec<u8>) -> Result<Invocation, ApiError> {
+        let function = self.function(name)?;
+        let (answer, answered) = oneshot::channel();
+        self.spawn(async move {
+            // A caller that went away does not stop the function.
+            let _ = answer.send(function.run(&Request::new(payload)).await);
+        });
+        answered.await.map_err(|_| ApiError {
+            status: 500,
+            code: "ServiceException".to_owned(),
+            message: "the invocation was cut off".to_owned(),
+        })
+    }
+
+    /// Hands an event to the function `name` and does not wait. A failed event is tried twice more, unchanged.
+    pub fn invoke_async(&self, name: &str, payload: Vec<u8>) -> Result<(), ApiError> {
+        let function = self.function(name)?;
+        let retry_delays = self.retry_delays;
+        self.spawn(async move {
+            let request = Request::new(payload);
+            let mut failed = function.run(&request).await.error.is_some();
+            for delay in retry_delays {
+                if !failed {
+                    return;
+                }
+                tokio::time::sleep(delay).await;
+                failed = function.run(&request).await.error.is_some();
+            }
+        });
+        Ok(())
+    }
+
+    /// Answers the Invoke call. `invocation_type` is the header `X-Amz-Invocation-Type`, empty when absent.
+    pub async fn handle_invoke(
+        &self,
+        name: &str,
+        invocation_type: &str,
+        body: Vec<u8>,
+    ) -> Result<InvokeAnswer, ApiError> {
+        let payload = checked_payload(body)?;
+        match invocation_type {
+            "" | "RequestResponse" => {
+                let invocation = self.invoke(name, payload).await?;
+                let function_error = invocation.error.is_some().then_some("Unhandled");
+                Ok(InvokeAnswer { status: 200, function_error, body: invocation.payload })
+            }
+            "Event" => {
+                self.invoke_async(name, payload)?;
+                Ok(InvokeAnswer { status: 202, function_error: None, body: Vec::new() })
+            }
+            "DryRun" => {
+                self.function(name)?;
+                Ok(InvokeAnswer { status: 204, function_error: None, body: Vec::new() })
+            }
+            other => Err(ApiError::client(
+                "InvalidParameterValueException",
+                format!("invocation type {other:?} is none of RequestResponse, Event, DryRun"),
+            )),
+        }
+    }
+
+    /// A fault: kills the process `after` this long in each of the next `times` invocations of the function `name`.
+    pub fn kill_next(&self, name: &str, after: Duration, times: u32) -> Result<(), ApiError> {
+        self.function(name)?.kill_next(after, times);
+        Ok(())
+    }
+
+    /// Changes how the function `name` is deployed (environment, timeout, binary). As on Lambda, the next invocation
+    /// starts a new process.
+    pub fn update(&self, name: &str, change: impl FnOnce(&mut FunctionSpec)) -> Result<(), ApiError> {
+        self.function(name)?.update(change);
+        Ok(())
+    }
+
+    fn function(&self, name: &str) -> Result<Arc<Function>, ApiError> {
+        let name = bare_name(name);
+        self.functions.get(name).cloned().ok_or_else(|| ApiError {
+            status: 404,
+            code: "ResourceNotFoundException".to_owned(),
+            message: format!("Function not found: {}", function_arn(name)),
+        })
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut running = lock(&self.running);
+        while running.try_join_next().is_some() {} // else the set keeps every finished invocation
+        running.spawn(task);
+    }
+}
+
+/// The ARN of the function `name`.
+pub fn function_arn(name: &str) -> String {
+    format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}")
+}
+
+/// The name in a name or (partial) ARN, without version or alias.
+fn bare_name(name_or_arn: &str) -> &str {
+    let name = name_or_arn.rsplit_once("function:").map_or(name_or_arn, |(_, name)| name);
+    name.split(':').next().unwrap_or(name)
+}
+
+/// Lambda accepts JSON only, and takes no payload for an empty object.
+fn checked_payload(body: Vec<u8>) -> Result<Vec<u8>, ApiError> {
+    if body.is_empty() {
+        return Ok(b"{}".to_vec());
+    }
+    match serde_json::from_slice::<serde::de::IgnoredAny>(&body) {
+        Ok(_) => Ok(body),
+        Err(error) => Err(ApiError::client(
+            "InvalidRequestContentException",
+            format!("Could not parse request body into json: {error}"),
+        )),
+    }
+}
+
+/// Nothing here leaves shared data half changed, so a lock that a panic poisoned is as good as any.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
