@@ -1,1 +1,103 @@
-fn main() {}
+//! The command line: try Shiftgate, play scenarios, serve the lab, check policies. No AWS account is needed.
+
+mod commands;
+mod functions;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Gates for CodeDeploy ECS deployments: try them here, without an AWS account.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// The folder with the function binaries; without it they are built
+    #[arg(long, global = true, value_name = "DIR")]
+    functions: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Watch a canary release of a broken version being caught and rolled back
+    Try,
+    /// Play scenarios and compare what comes of them with what they expect
+    Run {
+        /// Scenario files
+        #[arg(required = true)]
+        scenarios: Vec<PathBuf>,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+        /// Scenarios at the same time
+        #[arg(long, default_value_t = 4)]
+        jobs: usize,
+    },
+    /// Keep the lab up, with one deployment waiting at each hook
+    Serve {
+        /// Port of the AWS endpoint; any free one by default
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+    /// Check and explain policies
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum PolicyCommand {
+    /// Tell every fault of a policy, with line and key
+    Check {
+        /// The policy, YAML or JSON
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of policies
+    Schema,
+    /// Say what a policy does, with all defaults filled in
+    Explain {
+        /// The policy, YAML or JSON; the built-in defaults without it
+        file: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    match runtime.block_on(run(arguments)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Runs the command; false when it did its work and the answer is bad.
+async fn run(arguments: Arguments) -> anyhow::Result<bool> {
+    let project = functions::project()?;
+    let given = arguments.functions;
+    match arguments.command {
+        Command::Try => commands::trial::run(&project, &functions::binaries(&project, given)?).await,
+        Command::Run { scenarios, json, jobs } => {
+            let binaries = functions::binaries(&project, given)?;
+            commands::scenarios::run(&project, &binaries, &scenarios, json, jobs).await
+        }
+        Command::Serve { port } => {
+            commands::serve::run(&project, &functions::binaries(&project, given)?, port).await
+        }
+        Command::Policy { command: PolicyCommand::Check { file } } => commands::policy::check(&file),
+        Command::Policy { command: PolicyCommand::Schema } => commands::policy::schema(),
+        Command::Policy { command: PolicyCommand::Explain { file } } => commands::policy::explain(file.as_deref()),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    show::error(&format!("shiftgate: {error:#}"));
+    ExitCode::from(2)
+}

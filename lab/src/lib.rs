@@ -3,12 +3,21 @@
 //! Every stand-in speaks the wire protocol of its service, so that the functions, the AWS SDKs and the AWS CLI
 //! reach it with nothing but an endpoint URL. Nothing outside this crate knows that it exists.
 
+pub mod account;
 pub mod api;
 pub mod application;
 pub mod cloudwatch;
+pub mod codedeploy;
 pub mod elbv2;
+pub mod endpoint;
+pub mod fault;
 pub mod lambda;
 pub mod load_balancer;
+pub mod scenario;
+pub mod service;
+pub mod site;
 pub mod ssm;
 pub mod stepfunctions;
+pub mod template;
 pub mod traffic;
+pub mod world;

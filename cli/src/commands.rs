@@ -1,0 +1,6 @@
+//! The commands, one file each.
+
+pub mod policy;
+pub mod scenarios;
+pub mod serve;
+pub mod trial;

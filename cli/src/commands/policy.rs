@@ -1,0 +1,119 @@
+//! `policy`: check, explain, schema.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use shiftgate::policy::plan::{Bound, Choice, Gate, Measure, Mode, Plan};
+use shiftgate::policy::{parse, raw};
+use shiftgate::verdict::Quantity;
+
+use crate::show;
+
+/// Tells every fault of a policy; false when there is one.
+pub fn check(file: &Path) -> Result<bool> {
+    Ok(match load(file)? {
+        Ok(_) => {
+            show::line(&format!("{}: valid", file.display()));
+            true
+        }
+        Err(()) => false,
+    })
+}
+
+/// Prints the JSON Schema.
+pub fn schema() -> Result<bool> {
+    show::line(&serde_json::to_string_pretty(&raw::schema())?);
+    Ok(true)
+}
+
+/// Says in words what a policy does.
+pub fn explain(file: Option<&Path>) -> Result<bool> {
+    let plan = match file {
+        None => Plan::default(),
+        Some(file) => match load(file)? {
+            Ok(plan) => plan,
+            Err(()) => return Ok(false),
+        },
+    };
+    show::line(&explained(&plan));
+    Ok(true)
+}
+
+fn load(file: &Path) -> Result<Result<Plan, ()>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
+    Ok(parse(&text).map_err(|problems| {
+        for problem in problems {
+            show::error(&format!("{}: {problem}", file.display()));
+        }
+    }))
+}
+
+fn explained(plan: &Plan) -> String {
+    let seconds = |duration: std::time::Duration| Quantity::seconds(duration.as_secs_f64());
+    let choice = |choice| if choice == Choice::Fail { "stops the release" } else { "lets the release go on, and says so" };
+    let mut lines = vec![
+        match plan.rules.mode {
+            Mode::Enforce => "mode: enforce: CodeDeploy is told what was found".to_owned(),
+            Mode::Observe => "mode: observe: everything is judged and reported, and the release always goes on".to_owned(),
+        },
+        format!("a check that is inconclusive {}", choice(plan.rules.on_inconclusive)),
+        format!("a check that could not be made {}", choice(plan.rules.on_fault)),
+        format!(
+            "metrics in periods of {}, judged when {} old; a look every {}",
+            seconds(plan.sampling.period), seconds(plan.sampling.ingestion_delay), seconds(plan.sampling.look_every)
+        ),
+        format!(
+            "readiness: {} of green's tasks and targets, for {}, within {}",
+            Quantity::share(plan.readiness.healthy), seconds(plan.readiness.stable_for), seconds(plan.readiness.within)
+        ),
+        match &plan.smoke.checks {
+            None => "smoke: the target group's health check through the test listener, 5 times, each within 2 s".to_owned(),
+            Some(checks) => {
+                let names: Vec<String> = checks.iter().map(|check| format!("{} ({} times)", check.name, check.times)).collect();
+                format!("smoke: {}", names.join(", "))
+            }
+        },
+        format!(
+            "outage: {} of green's requests bad in {} periods in a row while less than {} of blue's are",
+            Quantity::share(plan.outage.share), plan.outage.periods, Quantity::share(plan.outage.blue_below)
+        ),
+        "while traffic shifts, green fails when in any complete period".to_owned(),
+    ];
+    lines.extend(plan.traffic.iter().map(explained_gate));
+    lines.push(format!("at 100 %, for {}, green fails when in any complete period", seconds(plan.bake_for)));
+    lines.extend(plan.bake.iter().map(explained_gate));
+    if !plan.alarms.is_empty() {
+        lines.push(format!("alarms that must not ring: {}", plan.alarms.join(", ")));
+    }
+    lines.join("\n")
+}
+
+fn explained_gate(gate: &Gate) -> String {
+    let what = match &gate.measure {
+        Measure::Share { bad, of } => format!("{} / {}", bad.name, of.name),
+        Measure::Statistic { metric, statistic } => format!("{statistic} of {}", metric.name),
+    };
+    let bound = match gate.bound {
+        Bound::AtMost { limit, tolerate: None } => format!("is above {limit}"),
+        Bound::AtMost { limit, tolerate: Some(times) } => format!("is above {limit} and above {times} times blue's"),
+        Bound::AtLeast { limit } => format!("is below {limit}"),
+    };
+    format!("  {}: {what} {bound} (periods with {} requests or more)", gate.name, gate.min_requests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_explain_themselves() {
+        insta::assert_snapshot!(explained(&Plan::default()));
+    }
+
+    #[test]
+    fn the_checked_in_schema_is_the_one_that_is_generated() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/policy.schema.json");
+        let checked_in: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(checked_in, raw::schema(), "write it anew: cargo run -- policy schema > docs/policy.schema.json");
+    }
+}

@@ -1,0 +1,126 @@
+//! `run`: plays scenario files and compares outcomes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use serde_json::{Value, json};
+use shiftgate_lab::scenario::{Expect, Scenario};
+use shiftgate_lab::world::{self, Played};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::show;
+
+/// A scenario that was played.
+struct Outcome {
+    name: String,
+    expect: Expect,
+    played: Result<Played>,
+}
+
+impl Outcome {
+    fn differences(&self) -> Vec<String> {
+        match &self.played {
+            Ok(played) => played.differences(&self.expect),
+            Err(error) => vec![format!("{error:#}")],
+        }
+    }
+}
+
+/// Reads a scenario file, or tells all its faults.
+pub fn read(path: &Path) -> Result<Scenario> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    Scenario::read(&text).map_err(|problems| {
+        let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+        anyhow::anyhow!("{} is not a scenario:{}", path.display(), list.concat())
+    })
+}
+
+/// Plays the files, at most `jobs` at a time; false when an outcome is not the expected one.
+pub async fn run(project: &Path, binaries: &Path, files: &[PathBuf], as_json: bool, jobs: usize) -> Result<bool> {
+    if jobs == 0 {
+        bail!("--jobs must be at least 1");
+    }
+    let scenarios: Vec<(String, Scenario)> =
+        files.iter().map(|file| Ok((name(file), read(file)?))).collect::<Result<_>>()?;
+    let places = Arc::new(Semaphore::new(jobs));
+    let mut running = JoinSet::new();
+    for (index, (name, scenario)) in scenarios.into_iter().enumerate() {
+        let (project, binaries, places) = (project.to_owned(), binaries.to_owned(), Arc::clone(&places));
+        running.spawn(async move {
+            let _place = places.acquire_owned().await;
+            let (sender, _) = mpsc::unbounded_channel();
+            let played = world::play(&scenario, &project, &binaries, sender).await;
+            (index, Outcome { name, expect: scenario.expect.unwrap_or_default(), played })
+        });
+    }
+    let mut results = Vec::new();
+    while let Some(joined) = running.join_next().await {
+        let (index, result) = joined?;
+        if !as_json {
+            let mark = if result.differences().is_empty() { "as expected" } else { "NOT AS EXPECTED" };
+            show::line(&format!("{:<36} {mark}", result.name));
+        }
+        results.push((index, result));
+    }
+    results.sort_by_key(|(index, _)| *index);
+    let results: Vec<Outcome> = results.into_iter().map(|(_, result)| result).collect();
+    let good = results.iter().filter(|result| result.differences().is_empty()).count();
+    if as_json {
+        show::line(&serde_json::to_string_pretty(&results.iter().map(to_json).collect::<Vec<_>>())?);
+    } else {
+        show::line(&format!("\n{}", table(&results)));
+        show::line(&format!("\n{good} passed, {} failed", results.len() - good));
+    }
+    Ok(good == results.len())
+}
+
+fn name(file: &Path) -> String {
+    file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn table(results: &[Outcome]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["scenario", "ended", "green", "decided by", "seconds", "bad requests", "why"]);
+    for result in results {
+        let differences = result.differences();
+        let row = match &result.played {
+            Ok(played) => {
+                let decision = played.decision();
+                let ended = format!("{}{}", played.status, if played.rolled_back { ", rolled back" } else { "" });
+                let why = if differences.is_empty() {
+                    decision.map(|verdict| verdict.reason.clone()).unwrap_or_default()
+                } else {
+                    format!("NOT AS EXPECTED: {}", differences.join("; "))
+                };
+                [
+                    result.name.clone(),
+                    ended,
+                    format!("{} %", played.weight),
+                    decision.map(|verdict| verdict.stage.clone()).unwrap_or_default(),
+                    format!("{:.0}", played.seconds),
+                    format!("{} of {}", played.bad_requests, played.requests),
+                    why,
+                ]
+            }
+            Err(_) => {
+                let empty = String::new;
+                [result.name.clone(), "did not play".to_owned(), empty(), empty(), empty(), empty(), differences.join("; ")]
+            }
+        };
+        table.add_row(row);
+    }
+    table
+}
+
+fn to_json(result: &Outcome) -> Value {
+    json!({
+        "scenario": result.name,
+        "as_expected": result.differences().is_empty(),
+        "differences": result.differences(),
+        "played": result.played.as_ref().ok(),
+    })
+}

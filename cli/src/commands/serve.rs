@@ -1,0 +1,102 @@
+//! `serve`: keeps the lab up, with one deployment waiting at each hook under the ids of the sample events.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use shiftgate_lab::account::{Account, AccountSpec};
+use shiftgate_lab::application::Behaviour;
+use shiftgate_lab::codedeploy::{EventStatus, Hook, Pace, Shift};
+use shiftgate_lab::site::{Site, SiteSpec};
+
+use crate::show;
+
+/// The functions, with the event at which their deployment waits.
+const WAITING: [(&str, &str); 6] = [
+    ("before-install", "BeforeInstall"),
+    ("after-install", "AfterInstall"),
+    ("after-allow-test-traffic", "AfterAllowTestTraffic"),
+    ("before-allow-traffic", "BeforeAllowTraffic"),
+    ("watch", "AllowTraffic"),
+    ("after-allow-traffic", "AfterAllowTraffic"),
+];
+
+/// Short periods, so that an invocation by hand is answered in seconds.
+const POLICY: &str = "
+metrics: {period: 5s, ingestion_delay: 10s}
+readiness: {stable_for: 2s, within: 30s}
+bake: {for: 10s}
+";
+
+/// An hour is a real hour here: a hook called by hand may take its time.
+const PACE: Pace = Pace { minute: Duration::from_secs(60), hook_timeout: Duration::from_secs(3600) };
+
+/// Serves until it is interrupted.
+pub async fn run(project: &Path, binaries: &Path, port: u16) -> Result<bool> {
+    let account = Account::start(&AccountSpec {
+        project: project.to_owned(),
+        binaries: binaries.to_owned(),
+        pace: PACE,
+        ingestion_delay: Duration::from_secs(1),
+        retry_delays: [Duration::from_secs(60), Duration::from_secs(120)],
+        port,
+    })
+    .await?;
+    let mut sites = Vec::new();
+    for (function, event) in WAITING {
+        sites.push(waiting(project, &account, function, event).await?);
+    }
+    show::line("# AWS on this machine. In another terminal:");
+    for (name, value) in account.exports() {
+        show::line(&format!("export {name}={value}"));
+    }
+    show::line("# Deployments that wait, each at the hook of its application's name:");
+    for (id, site) in &sites {
+        show::line(&format!("#   {id}  {}/{}", site.application, site.group));
+    }
+    show::line("# ready; Ctrl-C ends it");
+    tokio::signal::ctrl_c().await.context("failed to wait for Ctrl-C")?;
+    Ok(true)
+}
+
+/// A service of the function's name whose deployment waits at its hook.
+async fn waiting(project: &Path, account: &Account, function: &str, event: &'static str) -> Result<(String, Site)> {
+    let sample = sample(&project.join("events").join(format!("{function}.json")))?;
+    let id = sample["DeploymentId"].as_str().or_else(|| sample["deployment_id"].as_str());
+    let id = id.with_context(|| format!("events/{function}.json has no deployment id"))?.to_owned();
+    let execution = sample["LifecycleEventHookExecutionId"].as_str().map(str::to_owned);
+    let is_watch = function == "watch";
+    let shift = if is_watch { Shift::Canary { percent: 10.0, minutes: 600.0 } } else { Shift::AllAtOnce };
+    let site = Site::start(
+        account,
+        SiteSpec {
+            name: function.to_owned(),
+            tasks: 1,
+            requests_per_second: 20.0,
+            test_listener: true,
+            first_deployment: false,
+            blue: Behaviour::default(),
+            green: Behaviour::default(),
+            shift,
+            hooks: execution.map(|execution| (event, Hook::Wait(execution))).into_iter().collect(),
+            alarms: Vec::new(),
+            policy: Some(POLICY.to_owned()),
+        },
+    )
+    .await?;
+    account.services.codedeploy.deploy(&site.application, &site.group, None, Some(&id))?;
+    let there = || {
+        let record = account.services.codedeploy.deployment(&id)?;
+        record.event(event).map(|event| event.status == EventStatus::InProgress)
+    };
+    while there() != Some(true) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok((id, site))
+}
+
+fn sample(path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
+}

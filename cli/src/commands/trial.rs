@@ -1,0 +1,55 @@
+//! `try`: the default scenario, live, with the report at the end.
+
+use std::path::Path;
+
+use anyhow::Result;
+use shiftgate_lab::world::{self, Played};
+use tokio::sync::mpsc;
+
+use super::scenarios::read;
+use crate::show::{self, Live};
+
+/// What `try` plays.
+const SCENARIO: &str = "scenarios/canary-green-errors.yaml";
+
+/// Plays the default scenario; false when it did not end as it must.
+pub async fn run(project: &Path, binaries: &Path) -> Result<bool> {
+    let scenario = read(&project.join(SCENARIO))?;
+    show::line(scenario.about.trim());
+    show::line("");
+    let (sender, mut progress) = mpsc::unbounded_channel();
+    let spectator = tokio::spawn(async move {
+        let mut live = Live::new();
+        while let Some(step) = progress.recv().await {
+            live.show(&step);
+        }
+        live.finish();
+    });
+    let played = world::play(&scenario, project, binaries, sender).await?;
+    spectator.await?;
+    tell(&played);
+    let differences = scenario.expect.as_ref().map(|expect| played.differences(expect)).unwrap_or_default();
+    for difference in &differences {
+        show::error(&format!("not as expected: {difference}"));
+    }
+    Ok(differences.is_empty())
+}
+
+fn tell(played: &Played) {
+    if let Some(decision) = played.decision() {
+        let report = played.reports.iter().find(|(stage, _)| *stage == decision.stage);
+        show::line(&format!("\n{}", report.map(|(_, report)| report.as_str()).unwrap_or_default()));
+        let how = if played.rolled_back { "green was rolled back" } else { "the release was stopped" };
+        show::line(&format!(
+            "{how} by {} at {} % of traffic, {:.0} s after the deployment began; {} of {} requests were bad.",
+            decision.stage, played.weight, played.seconds, played.bad_requests, played.requests
+        ));
+    }
+    show::line(&format!(
+        "\nThis was {SCENARIO}, with the real function binaries. Go on:
+  cargo run -- run scenarios/*.yaml      all scenarios, and what comes of them
+  cargo run -- policy explain            what is gated without a policy, and within which limits
+  cargo run -- serve                     keep the lab up for cargo lambda and the AWS CLI
+  sam build && sam deploy                your own account"
+    ));
+}

@@ -1,0 +1,121 @@
+//! What the terminal shows.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one module that writes to the terminal")]
+
+use std::time::Duration;
+
+use console::style;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use shiftgate_lab::codedeploy::{Creator, EventStatus, Happening};
+use shiftgate_lab::traffic::Stats;
+use shiftgate_lab::world::Progress;
+
+/// Prints a line.
+pub fn line(text: &str) {
+    println!("{text}");
+}
+
+/// Prints an error.
+pub fn error(text: &str) {
+    eprintln!("{text}");
+}
+
+/// The live view of a deployment: a bar of the weights at the bottom, what happened above it.
+pub struct Live {
+    bar: ProgressBar,
+    stage: &'static str,
+    stats: Stats,
+}
+
+impl Live {
+    /// Starts the view.
+    pub fn new() -> Self {
+        let bar = ProgressBar::new(100);
+        let template = "  blue {bar:30.green/blue} green {pos:>3} %  {msg}";
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.progress_chars("██░"));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar, stage: "starting", stats: Stats::default() }
+    }
+
+    /// Shows what has happened.
+    pub fn show(&mut self, progress: &Progress) {
+        match progress {
+            Progress::Happening(happening) => self.happening(happening),
+            Progress::Log(line) => self.log(line),
+            Progress::Users(stats) => self.stats = *stats,
+        }
+        let Stats { sent, errors, failed, .. } = self.stats;
+        self.bar.set_message(format!("{}  {sent} requests, {} bad", self.stage, errors + failed));
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn happening(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Event { event, status: EventStatus::InProgress, .. } => self.stage = event,
+            Happening::Weight { green, .. } => {
+                self.bar.set_position(green.round() as u64);
+                self.say(&format!("traffic   {} {:>3} % green", weight_bar(*green), green.round()));
+            }
+            Happening::Started { deployment, creator: Creator::Rollback } => {
+                self.say(&format!("CodeDeploy rolls back with deployment {deployment}"));
+            }
+            Happening::Started { deployment, .. } => self.say(&format!("CodeDeploy starts deployment {deployment}")),
+            Happening::Ended { deployment, status, error } => {
+                let why = error.as_ref().map(|(code, _)| format!(" ({code})")).unwrap_or_default();
+                self.say(&format!("CodeDeploy ends deployment {deployment}: {}{why}", status.as_str()));
+            }
+            Happening::Event { .. } => {}
+        }
+    }
+
+    fn log(&self, line: &Value) {
+        let text = |key: &str| line[key].as_str().unwrap_or_default();
+        let stage = format!("{:<24}", text("stage"));
+        match text("message") {
+            "verdict" => {
+                let answer = text("answer");
+                let shown = if answer == "Failed" { style(answer).red().bold() } else { style(answer).green() };
+                self.say(&format!("{stage} {shown}: {}", text("reason")));
+            }
+            "look" => self.say(&format!("{stage} {}", style(look(line)).dim())),
+            "failed" => self.say(&format!("{stage} {}: {}", style("could not").yellow(), text("what"))),
+            _ => {}
+        }
+    }
+
+    fn say(&self, text: &str) {
+        let seconds = self.bar.elapsed().as_secs_f64();
+        // `suspend` prints where there is no terminal, too.
+        self.bar.suspend(|| println!("{seconds:6.1} s  {text}"));
+    }
+}
+
+/// A weight as twenty characters.
+fn weight_bar(percent: f64) -> String {
+    let full = (percent / 5.0).round() as usize;
+    format!("{}{}", "█".repeat(full), "░".repeat(20_usize.saturating_sub(full)))
+}
+
+/// What a look saw, on one line.
+fn look(line: &Value) -> String {
+    let periods = line["periods"].as_u64().unwrap_or(0);
+    let readings: Vec<String> = line["readings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|reading| {
+            let value = reading["value"].as_str()?;
+            let check = reading["check"].as_str()?;
+            (check != "outage").then(|| format!("{check} {value} (limit {})", reading["limit"].as_str().unwrap_or("none")))
+        })
+        .collect();
+    if readings.is_empty() {
+        return format!("looks: {periods} complete periods, nothing to judge yet");
+    }
+    format!("looks: {periods} complete periods; {}", readings.join(", "))
+}

@@ -1,0 +1,168 @@
+//! The pretended AWS account: all services, the functions of the template, and the address under which they answer.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::api::{ApiError, REGION};
+use crate::cloudwatch::CloudWatch;
+use crate::codedeploy::{CodeDeploy, Pace};
+use crate::endpoint::{Endpoint, Services};
+use crate::fault::Faults;
+use crate::lambda::{FunctionSpec, Lambda, function_arn};
+use crate::load_balancer::LoadBalancer;
+use crate::ssm::ParameterStore;
+use crate::stepfunctions::{CallAws, StateMachines, TaskError, invoke_by};
+use crate::template::Template;
+
+/// What an account is made from.
+#[derive(Debug, Clone)]
+pub struct AccountSpec {
+    /// The project's folder: its template and state machine are what is deployed.
+    pub project: PathBuf,
+    /// The folder with the function binaries.
+    pub binaries: PathBuf,
+    /// How fast CodeDeploy's time passes.
+    pub pace: Pace,
+    /// Time until metrics can be read.
+    pub ingestion_delay: Duration,
+    /// Time until Lambda calls a failed function again, first and second; one and two minutes on AWS.
+    pub retry_delays: [Duration; 2],
+    /// Port of the endpoint; 0 stands for any free one.
+    pub port: u16,
+}
+
+/// A running account; everything stops when it is dropped.
+pub struct Account {
+    /// The services.
+    pub services: Arc<Services>,
+    /// What was deployed.
+    pub template: Template,
+    endpoint: Endpoint,
+}
+
+impl Account {
+    /// Starts the services and deploys the template's functions.
+    pub async fn start(spec: &AccountSpec) -> Result<Self> {
+        let template = Template::read(&read(&spec.project.join("template.yaml"))?)?;
+        let definition = read(&spec.project.join("statemachine/watch.asl.json"))?;
+        let listener = Endpoint::bind(spec.port).await.context("failed to open a port on 127.0.0.1")?;
+        let functions = function_specs(&template, &spec.binaries, listener.local_addr()?)?;
+        let lambda = Lambda::new(functions, spec.retry_delays);
+        let cloudwatch = Arc::new(CloudWatch::new(spec.ingestion_delay));
+        let codedeploy = CodeDeploy::new(spec.pace, Arc::clone(&cloudwatch), Arc::clone(&lambda));
+        let stepfunctions = StateMachines::new(invoke_by(Arc::clone(&lambda)), reports_to(Arc::clone(&codedeploy)));
+        let watch = template.function("watch").context("template.yaml has no watch")?;
+        let substitutions = [("WatchFunctionArn".to_owned(), function_arn(&watch.name))].into();
+        stepfunctions.create(&template.state_machine, &definition, &substitutions)?;
+        let allowed = template.functions.iter().map(|function| (function.binary.clone(), function.actions.clone()));
+        let services = Arc::new(Services {
+            codedeploy,
+            cloudwatch,
+            lambda,
+            stepfunctions,
+            parameters: ParameterStore::default(),
+            balancers: Mutex::default(),
+            faults: Faults::default(),
+            allowed: allowed.collect(),
+            calls: Mutex::default(),
+        });
+        let endpoint = Endpoint::start(Arc::clone(&services), listener)?;
+        Ok(Self { services, template, endpoint })
+    }
+
+    /// Where the services answer.
+    pub fn address(&self) -> SocketAddr {
+        self.endpoint.address
+    }
+
+    /// Environment variables with which a program on this machine reaches the account, as a caller that may do
+    /// everything.
+    pub fn exports(&self) -> Vec<(String, String)> {
+        let mut exports: Vec<(String, String)> = credentials("lab", self.address()).into();
+        exports.push(("AWS_DEFAULT_REGION".to_owned(), REGION.to_owned()));
+        let settings = self.template.functions.iter().flat_map(|function| function.environment.clone());
+        exports.extend(settings.filter(|(_, value)| !value.is_empty()));
+        exports.sort();
+        exports.dedup();
+        exports
+    }
+
+    /// Makes a load balancer known to the API.
+    pub fn add_balancer(&self, balancer: Arc<LoadBalancer>) {
+        self.services.balancers.lock().unwrap_or_else(PoisonError::into_inner).push(balancer);
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))
+}
+
+fn credentials(caller: &str, address: SocketAddr) -> [(String, String); 4] {
+    [
+        ("AWS_ACCESS_KEY_ID", caller.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "lab".to_owned()),
+        ("AWS_REGION", REGION.to_owned()),
+        ("AWS_ENDPOINT_URL", format!("http://{address}")),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+}
+
+/// The functions as the template has them. Each calls AWS under a key of its own, so that the endpoint knows whose
+/// role it must hold the call against.
+fn function_specs(template: &Template, binaries: &Path, address: SocketAddr) -> Result<Vec<FunctionSpec>> {
+    let spec = |function: &crate::template::Function| {
+        let binary = binaries.join(&function.binary);
+        anyhow::ensure!(binary.is_file(), "there is no {}; build the functions first", binary.display());
+        let mut environment = function.environment.clone();
+        environment.extend(credentials(&function.binary, address));
+        Ok(FunctionSpec {
+            name: function.name.clone(),
+            binary,
+            environment,
+            timeout: function.timeout,
+            memory_mb: function.memory_mb,
+        })
+    };
+    template.functions.iter().map(spec).collect()
+}
+
+/// The one call that the state machine makes itself: the last resort of a bake.
+fn reports_to(codedeploy: Arc<CodeDeploy>) -> CallAws {
+    Arc::new(move |service, action, parameters| {
+        let codedeploy = Arc::clone(&codedeploy);
+        Box::pin(async move {
+            if service != "codedeploy" {
+                return Err(TaskError::new("States.Runtime", format!("the lab does not call {service}:{action}")));
+            }
+            let mut operation = action;
+            operation[..1].make_ascii_uppercase();
+            let body = serde_json::to_vec(&lower_camel(parameters))
+                .map_err(|error| TaskError::new("States.Runtime", error.to_string()))?;
+            let output = codedeploy.handle(&operation, &body).map_err(|error: ApiError| {
+                TaskError::new(format!("CodeDeploy.{}", error.code), error.message)
+            })?;
+            serde_json::from_slice(&output).map_err(|error| TaskError::new("States.Runtime", error.to_string()))
+        })
+    })
+}
+
+/// Step Functions writes parameters in PascalCase, CodeDeploy's own wire in camelCase.
+fn lower_camel(parameters: Value) -> Value {
+    match parameters {
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(mut key, value)| {
+                if let Some(first) = key.get_mut(..1) {
+                    first.make_ascii_lowercase();
+                }
+                (key, value)
+            })
+            .collect(),
+        other => other,
+    }
+}

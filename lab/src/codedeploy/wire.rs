@@ -1,0 +1,316 @@
+//! The CodeDeploy API over awsJson1.1.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::model::{DeploymentRecord, EventRecord, EventStatus, Group, Shift, Status, Stop};
+use super::{CodeDeploy, State};
+use crate::api::{ACCOUNT, ApiError, REGION};
+use crate::load_balancer::ListenerKind;
+use crate::service::{Label, TaskSet};
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Input {
+    deployment_id: Option<String>,
+    application_name: Option<String>,
+    deployment_group_name: Option<String>,
+    deployment_config_name: Option<String>,
+    target_id: Option<String>,
+    target_ids: Option<Vec<String>>,
+    lifecycle_event_hook_execution_id: Option<String>,
+    status: Option<String>,
+    auto_rollback_enabled: Option<bool>,
+}
+
+impl CodeDeploy {
+    /// Answers one call; `operation` as in `X-Amz-Target` behind the dot.
+    pub fn handle(self: &Arc<Self>, operation: &str, body: &[u8]) -> Result<Vec<u8>, ApiError> {
+        // Operations list their own inputs; ListDeployments filters by status, which is a list there.
+        let output = match operation {
+            "GetDeployment" => self.get_deployment(&read(body)?),
+            "GetDeploymentGroup" => self.get_deployment_group(&read(body)?),
+            "GetDeploymentTarget" => self.get_deployment_target(&read(body)?),
+            "BatchGetDeploymentTargets" => self.batch_get_deployment_targets(&read(body)?),
+            "ListDeploymentTargets" => self.list_deployment_targets(&read(body)?),
+            "ListDeployments" => Ok(json!({"deployments": self.lock().deployments.keys().collect::<Vec<_>>()})),
+            "PutLifecycleEventHookExecutionStatus" => self.put_hook_status(&read(body)?),
+            "StopDeployment" => self.stop_deployment(&read(body)?),
+            "CreateDeployment" => self.create_deployment(&read(body)?),
+            _ => Err(ApiError::unknown_operation(operation)),
+        }?;
+        Ok(output.to_string().into_bytes())
+    }
+
+    fn get_deployment(&self, input: &Input) -> Result<Value, ApiError> {
+        let mut state = self.lock();
+        let record = state.deployment_mut(deployment_id(input)?)?.clone();
+        let mut info = json!({
+            "applicationName": record.application,
+            "deploymentGroupName": record.group,
+            "deploymentConfigName": record.shift.name(),
+            "deploymentId": record.id,
+            "status": record.status.as_str(),
+            "createTime": seconds(record.created),
+            "creator": record.creator.as_str(),
+            "computePlatform": record.platform,
+            "deploymentStyle": {"deploymentType": "BLUE_GREEN", "deploymentOption": "WITH_TRAFFIC_CONTROL"},
+        });
+        set(&mut info, "completeTime", record.completed.map(seconds));
+        set(&mut info, "errorInformation", record.error.map(|(code, message)| json!({"code": code, "message": message})));
+        let rollback = match (&record.rolled_back_by, &record.rollback_of) {
+            (Some(by), _) => Some(json!({"rollbackDeploymentId": by})),
+            (None, Some(of)) => Some(json!({"rollbackTriggeringDeploymentId": of})),
+            (None, None) => None,
+        };
+        set(&mut info, "rollbackInfo", rollback);
+        Ok(json!({"deploymentInfo": info}))
+    }
+
+    fn get_deployment_group(&self, input: &Input) -> Result<Value, ApiError> {
+        let application = required(input.application_name.as_ref(), "ApplicationNameRequiredException", "application name")?;
+        let name = required(input.deployment_group_name.as_ref(), "DeploymentGroupNameRequiredException", "deployment group name")?;
+        let mut state = self.lock();
+        let group = state.group_mut(application, name)?.clone();
+        let last = group.last_successful.as_ref().map(|id| json!({"deploymentId": id, "status": "Succeeded"}));
+        let mut info = group_info(&group);
+        set(&mut info, "lastSuccessfulDeployment", last);
+        Ok(json!({"deploymentGroupInfo": info}))
+    }
+
+    fn get_deployment_target(&self, input: &Input) -> Result<Value, ApiError> {
+        let wanted = required(input.target_id.as_ref(), "DeploymentTargetIdRequiredException", "deployment target ID")?;
+        let mut targets = self.targets(deployment_id(input)?)?;
+        targets.retain(|(id, _)| id == wanted);
+        match targets.pop() {
+            Some((_, target)) => Ok(json!({"deploymentTarget": target})),
+            None => Err(no_target(wanted)),
+        }
+    }
+
+    fn batch_get_deployment_targets(&self, input: &Input) -> Result<Value, ApiError> {
+        let mut targets = self.targets(deployment_id(input)?)?;
+        if let Some(wanted) = &input.target_ids {
+            if let Some(unknown) = wanted.iter().find(|id| !targets.iter().any(|(known, _)| known == *id)) {
+                return Err(no_target(unknown));
+            }
+            targets.retain(|(id, _)| wanted.contains(id));
+        }
+        Ok(json!({"deploymentTargets": targets.into_iter().map(|(_, target)| target).collect::<Vec<_>>()}))
+    }
+
+    fn list_deployment_targets(&self, input: &Input) -> Result<Value, ApiError> {
+        let targets = self.targets(deployment_id(input)?)?;
+        Ok(json!({"targetIds": targets.into_iter().map(|(id, _)| id).collect::<Vec<_>>()}))
+    }
+
+    /// The targets of a deployment: on the ECS platform one, `<cluster>:<service>`.
+    fn targets(&self, id: &str) -> Result<Vec<(String, Value)>, ApiError> {
+        let mut state = self.lock();
+        let record = state.deployment_mut(id)?.clone();
+        if record.status == Status::Created {
+            return Err(ApiError::client("DeploymentNotStartedException", format!("The deployment {id} has not started")));
+        }
+        let group = state.group_mut(&record.application, &record.group)?;
+        let target_id = format!("{}:{}", group.service.cluster, group.service.name);
+        let target = target_info(&record, &target_id);
+        Ok(vec![(target_id, json!({"deploymentTargetType": "ECSTarget", "ecsTarget": target}))])
+    }
+
+    /// The hook's report. The first one counts; all seven errors of the API are told apart.
+    fn put_hook_status(&self, input: &Input) -> Result<Value, ApiError> {
+        let id = deployment_id(input)?;
+        let mut state = self.lock();
+        let record = state.deployment_mut(id)?;
+        if record.platform == "Server" {
+            return Err(ApiError::client(
+                "UnsupportedActionForDeploymentTypeException",
+                "This action is not supported for the Server compute platform",
+            ));
+        }
+        let succeeded = match input.status.as_deref() {
+            Some("Succeeded") => true,
+            Some("Failed") => false,
+            _ => {
+                return Err(ApiError::client(
+                    "InvalidLifecycleEventHookExecutionStatusException",
+                    "The lifecycle event hook status must be Succeeded or Failed",
+                ));
+            }
+        };
+        let over = record.status.is_over();
+        let execution_id = input.lifecycle_event_hook_execution_id.as_deref().unwrap_or_default();
+        let event = record.events.iter_mut().find(|event| event.execution_id.as_deref() == Some(execution_id));
+        let Some(event) = event else {
+            return Err(ApiError::client(
+                "InvalidLifecycleEventHookExecutionIdException",
+                "The lifecycle event hook execution ID is invalid",
+            ));
+        };
+        if over || event.report.is_some() || event.status != EventStatus::InProgress {
+            return Err(ApiError::client(
+                "LifecycleEventAlreadyCompletedException",
+                format!("The lifecycle event {} has already completed", event.name),
+            ));
+        }
+        event.report = Some(succeeded);
+        record.reports.send_modify(|count| *count += 1);
+        Ok(json!({"lifecycleEventHookExecutionId": execution_id}))
+    }
+
+    fn stop_deployment(&self, input: &Input) -> Result<Value, ApiError> {
+        let id = deployment_id(input)?;
+        let mut state = self.lock();
+        let record = state.deployment_mut(id)?;
+        if record.status.is_over() {
+            return Err(ApiError::client(
+                "DeploymentAlreadyCompletedException",
+                format!("The deployment {id} has already completed"),
+            ));
+        }
+        let roll_back = input.auto_rollback_enabled.unwrap_or(false);
+        record.stop.send_replace(Some(Stop::Asked { roll_back }));
+        Ok(json!({
+            "status": "Pending",
+            "statusMessage": "No more commands will be scheduled for execution in the deployment",
+        }))
+    }
+
+    fn create_deployment(self: &Arc<Self>, input: &Input) -> Result<Value, ApiError> {
+        let application = required(input.application_name.as_ref(), "ApplicationNameRequiredException", "application name")?;
+        let group = required(input.deployment_group_name.as_ref(), "DeploymentGroupNameRequiredException", "deployment group name")?;
+        let shift = match &input.deployment_config_name {
+            None => None,
+            Some(name) => Some(Shift::predefined(name).ok_or_else(|| {
+                ApiError::client("DeploymentConfigDoesNotExistException", format!("No Deployment Configuration found for name: {name}"))
+            })?),
+        };
+        let id = self.deploy(application, group, shift, None)?;
+        Ok(json!({"deploymentId": id}))
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| ApiError::client("SerializationException", error.to_string()))
+}
+
+fn deployment_id(input: &Input) -> Result<&str, ApiError> {
+    required(input.deployment_id.as_ref(), "DeploymentIdRequiredException", "deployment ID").map(String::as_str)
+}
+
+fn required<'a>(value: Option<&'a String>, code: &str, what: &str) -> Result<&'a String, ApiError> {
+    value.filter(|text| !text.is_empty()).ok_or_else(|| ApiError::client(code, format!("At least one {what} must be specified")))
+}
+
+fn no_target(id: &str) -> ApiError {
+    ApiError::client("DeploymentTargetDoesNotExistException", format!("The target {id} could not be found"))
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1000.0
+}
+
+/// Sets a field that the API leaves out when it has no value.
+fn set(object: &mut Value, key: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        object[key] = value.into();
+    }
+}
+
+fn group_info(group: &Group) -> Value {
+    let balancer = &group.service.balancer;
+    let route = |kind| balancer.listener(kind).map(|listener| json!({"listenerArns": [listener.arn]})).ok();
+    let mut pair = json!({
+        "targetGroups": group.target_groups.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
+    });
+    set(&mut pair, "prodTrafficRoute", route(ListenerKind::Production));
+    set(&mut pair, "testTrafficRoute", route(ListenerKind::Test));
+    let rollback = group.auto_rollback;
+    let events: Vec<&str> =
+        [(rollback.on_failure, "DEPLOYMENT_FAILURE"), (rollback.on_alarm, "DEPLOYMENT_STOP_ON_ALARM")]
+            .into_iter()
+            .filter_map(|(on, event)| on.then_some(event))
+            .collect();
+    json!({
+        "applicationName": group.application,
+        "deploymentGroupName": group.name,
+        "deploymentConfigName": group.shift.name(),
+        "computePlatform": "ECS",
+        "ecsServices": [{"serviceName": group.service.name, "clusterName": group.service.cluster}],
+        "loadBalancerInfo": {"targetGroupPairInfoList": [pair]},
+        "alarmConfiguration": {
+            "enabled": !group.alarms.is_empty(),
+            "ignorePollAlarmFailure": false,
+            "alarms": group.alarms.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
+        },
+        "autoRollbackConfiguration": {"enabled": !events.is_empty(), "events": events},
+        "blueGreenDeploymentConfiguration": {
+            "deploymentReadyOption": {"actionOnTimeout": "CONTINUE_DEPLOYMENT", "waitTimeInMinutes": 0},
+            "terminateBlueInstancesOnDeploymentSuccess": {
+                "action": "TERMINATE",
+                "terminationWaitTimeInMinutes": group.termination_wait_minutes.round() as u64,
+            },
+        },
+        "deploymentStyle": {"deploymentType": "BLUE_GREEN", "deploymentOption": "WITH_TRAFFIC_CONTROL"},
+    })
+}
+
+fn target_info(record: &DeploymentRecord, target_id: &str) -> Value {
+    let status = match record.status {
+        Status::Created => "Pending",
+        Status::InProgress => "InProgress",
+        Status::Succeeded => "Succeeded",
+        Status::Failed | Status::Stopped => "Failed",
+    };
+    let sets = [(Label::Blue, &record.blue), (Label::Green, &record.green)];
+    json!({
+        "deploymentId": record.id,
+        "targetId": target_id,
+        "targetArn": format!("arn:aws:ecs:{REGION}:{ACCOUNT}:service/{}", target_id.replace(':', "/")),
+        "lastUpdatedAt": seconds(Timestamp::now()),
+        "status": status,
+        "lifecycleEvents": record.events.iter().map(event_info).collect::<Vec<_>>(),
+        "taskSetsInfo": sets
+            .into_iter()
+            .filter_map(|(label, set)| set.as_ref().map(|set| task_set_info(record, label, set)))
+            .collect::<Vec<_>>(),
+    })
+}
+
+fn event_info(event: &EventRecord) -> Value {
+    let mut info = json!({"lifecycleEventName": event.name, "status": event.status.as_str()});
+    set(&mut info, "startTime", event.started.map(seconds));
+    set(&mut info, "endTime", event.ended.map(seconds));
+    info
+}
+
+fn task_set_info(record: &DeploymentRecord, label: Label, set: &TaskSet) -> Value {
+    let weight = match label {
+        Label::Blue => 100.0 - record.green_weight,
+        Label::Green => record.green_weight,
+    };
+    let primary = (label == Label::Green) == (record.green_weight >= 100.0);
+    json!({
+        // Misspelled in the API itself.
+        "identifer": set.id,
+        "desiredCount": set.desired(),
+        "pendingCount": set.desired() - set.running(),
+        "runningCount": set.running(),
+        "status": if primary { "PRIMARY" } else { "ACTIVE" },
+        "trafficWeight": weight,
+        "targetGroup": {"name": set.target_group},
+        "taskSetLabel": label.as_str(),
+    })
+}
+
+impl State {
+    /// The group and deployment under an id, for tests of the engine.
+    #[cfg(test)]
+    pub(super) fn status_of(&self, id: &str) -> Option<Status> {
+        self.deployments.get(id).map(|record| record.status)
+    }
+}

@@ -1,0 +1,324 @@
+//! The one address under which all stand-ins answer, as the real services do under theirs: it recognises the protocol,
+//! asks whether the caller may, remembers the call, and passes it on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri, header};
+use axum::serve::ListenerExt;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::api::{ACCOUNT, ApiError};
+use crate::cloudwatch::{self, CloudWatch, Protocol};
+use crate::codedeploy::CodeDeploy;
+use crate::elbv2;
+use crate::fault::{Fault, Faults};
+use crate::lambda::Lambda;
+use crate::load_balancer::LoadBalancer;
+use crate::ssm::ParameterStore;
+use crate::stepfunctions::StateMachines;
+
+/// The services behind the endpoint.
+pub struct Services {
+    /// Deployments.
+    pub codedeploy: Arc<CodeDeploy>,
+    /// Metrics and alarms.
+    pub cloudwatch: Arc<CloudWatch>,
+    /// Functions.
+    pub lambda: Arc<Lambda>,
+    /// State machines.
+    pub stepfunctions: Arc<StateMachines>,
+    /// Parameters.
+    pub parameters: ParameterStore,
+    /// Load balancers.
+    pub balancers: Mutex<Vec<Arc<LoadBalancer>>>,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
+    /// IAM actions of each caller, by its access key. A key that is not listed may do everything.
+    pub allowed: BTreeMap<String, BTreeSet<String>>,
+    /// Every call so far.
+    pub calls: Mutex<Vec<Call>>,
+}
+
+/// A call, as the endpoint saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// When.
+    pub at: Timestamp,
+    /// Access key of the caller; the functions' keys are their names.
+    pub caller: String,
+    /// IAM action, as `codedeploy:GetDeployment`.
+    pub action: String,
+    /// Code of the error that it was answered with.
+    pub error: Option<String>,
+}
+
+/// The running endpoint; it stops when dropped.
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    _task: JoinSet<()>,
+}
+
+impl Endpoint {
+    /// Takes a port of 127.0.0.1; 0 stands for any free one. The functions need the address before they are made.
+    pub async fn bind(port: u16) -> std::io::Result<TcpListener> {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
+    }
+
+    /// Starts to answer.
+    pub fn start(services: Arc<Services>, listener: TcpListener) -> std::io::Result<Self> {
+        let address = listener.local_addr()?;
+        // Without TCP_NODELAY every answer would seem to take 40 ms.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        let router = Router::new().fallback(answer).with_state(services);
+        let mut task = JoinSet::new();
+        task.spawn(async move { drop(axum::serve(listener, router).await) });
+        Ok(Self { address, _task: task })
+    }
+}
+
+/// How a request and its answer are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wire {
+    /// JSON with the operation in `X-Amz-Target`; the text is the content type's version.
+    Json(&'static str),
+    /// RPC v2 CBOR.
+    Cbor,
+    /// Form in, XML out.
+    Query,
+    /// REST with JSON (Lambda).
+    Rest,
+}
+
+/// A recognised call.
+struct Request {
+    wire: Wire,
+    service: Service,
+    operation: String,
+    caller: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Service {
+    CodeDeploy,
+    CloudWatch,
+    ParameterStore,
+    StepFunctions,
+    LoadBalancing,
+    Lambda,
+}
+
+impl Service {
+    /// Prefix of its IAM actions.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::CodeDeploy => "codedeploy",
+            Self::CloudWatch => "cloudwatch",
+            Self::ParameterStore => "ssm",
+            Self::StepFunctions => "states",
+            Self::LoadBalancing => "elasticloadbalancing",
+            Self::Lambda => "lambda",
+        }
+    }
+}
+
+impl Request {
+    fn action(&self) -> String {
+        let operation = if self.service == Service::Lambda { "InvokeFunction" } else { self.operation.as_str() };
+        format!("{}:{operation}", self.service.prefix())
+    }
+}
+
+async fn answer(
+    State(services): State<Arc<Services>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    let Some(request) = recognise(&method, &uri, &headers, &body) else {
+        let text = format!("the lab does not know the request {method} {}\n", uri.path());
+        return response(StatusCode::NOT_FOUND, "text/plain", text.into_bytes());
+    };
+    let action = request.action();
+    let fault = services.faults.on(&request.caller, &action);
+    let result = match fault {
+        Some(Fault::Hang) => {
+            remember(&services, &request, &action, Some("hang"));
+            return std::future::pending().await;
+        }
+        Some(fault @ (Fault::Reset | Fault::Garbage)) => {
+            remember(&services, &request, &action, Some("broken answer"));
+            return broken(fault);
+        }
+        Some(Fault::Deny) => Err(denied(&request.caller, &action)),
+        Some(Fault::Throttle) => Err(ApiError::client("ThrottlingException", "Rate exceeded")),
+        Some(Fault::ServerError) => Err(ApiError {
+            status: 500,
+            code: "InternalServerError".to_owned(),
+            message: "the lab was asked to fail".to_owned(),
+        }),
+        None if !may(&services, &request.caller, &action) => Err(denied(&request.caller, &action)),
+        None => pass_on(&services, &request, &headers, &body).await,
+    };
+    remember(&services, &request, &action, result.as_ref().err().map(|error| error.code.as_str()));
+    match result {
+        Ok(response) => response,
+        Err(error) => error_response(&request, &error),
+    }
+}
+
+fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Request> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let caller = text("authorization").and_then(access_key).unwrap_or("anonymous").to_owned();
+    let request = |wire, service, operation: &str| {
+        Some(Request { wire, service, operation: operation.to_owned(), caller: caller.clone() })
+    };
+    if let Some(operation) = uri.path().strip_prefix("/service/GraniteServiceVersion20100801/operation/") {
+        return request(Wire::Cbor, Service::CloudWatch, operation);
+    }
+    if let Some((target, operation)) = text("x-amz-target").and_then(|target| target.split_once('.')) {
+        return match target {
+            "CodeDeploy_20141006" => request(Wire::Json("1.1"), Service::CodeDeploy, operation),
+            "AmazonSSM" => request(Wire::Json("1.1"), Service::ParameterStore, operation),
+            "AWSStepFunctions" => request(Wire::Json("1.0"), Service::StepFunctions, operation),
+            "GraniteServiceVersion20100801" => request(Wire::Json("1.0"), Service::CloudWatch, operation),
+            _ => None,
+        };
+    }
+    if let Some(name) = invoked_function(uri) {
+        return (method == Method::POST).then(|| request(Wire::Rest, Service::Lambda, name)).flatten();
+    }
+    let form: BTreeMap<String, String> = serde_urlencoded::from_bytes(body).ok()?;
+    let version = form.get("Version").map(String::as_str);
+    form.get("Action")
+        .filter(|_| version == Some("2015-12-01"))
+        .and_then(|action| request(Wire::Query, Service::LoadBalancing, action))
+}
+
+fn invoked_function(uri: &Uri) -> Option<&str> {
+    uri.path().strip_prefix("/2015-03-31/functions/")?.strip_suffix("/invocations")
+}
+
+/// The access key in a Signature Version 4 header.
+fn access_key(authorization: &str) -> Option<&str> {
+    authorization.split_once("Credential=")?.1.split('/').next()
+}
+
+fn may(services: &Services, caller: &str, action: &str) -> bool {
+    services.allowed.get(caller).is_none_or(|actions| actions.contains(action))
+}
+
+fn denied(caller: &str, action: &str) -> ApiError {
+    ApiError {
+        status: 403,
+        code: "AccessDeniedException".to_owned(),
+        message: format!(
+            "User: arn:aws:sts::{ACCOUNT}:assumed-role/{caller}/{caller} is not authorized to perform: {action} because no identity-based policy allows the {action} action"
+        ),
+    }
+}
+
+async fn pass_on(
+    services: &Services,
+    request: &Request,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Response<Body>, ApiError> {
+    let operation = request.operation.as_str();
+    let content = match request.service {
+        Service::CodeDeploy => services.codedeploy.handle(operation, body)?,
+        Service::ParameterStore => services.parameters.handle(operation, body)?,
+        Service::StepFunctions => services.stepfunctions.handle(operation, body).await?,
+        Service::CloudWatch => {
+            let protocol = if request.wire == Wire::Cbor { Protocol::Cbor } else { Protocol::Json };
+            services.cloudwatch.handle(protocol, operation, body)?
+        }
+        Service::LoadBalancing => {
+            let balancers = services.balancers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            elbv2::handle(&balancers, body)?
+        }
+        Service::Lambda => {
+            let kind = headers.get("x-amz-invocation-type").and_then(|value| value.to_str().ok()).unwrap_or("");
+            let name = operation.replace("%3A", ":");
+            let answer = services.lambda.handle_invoke(&name, kind, body.to_vec()).await?;
+            let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+            let mut response = response(status, "application/json", answer.body);
+            if let Some(error) = answer.function_error {
+                response.headers_mut().insert("x-amz-function-error", header::HeaderValue::from_static(error));
+            }
+            return Ok(response);
+        }
+    };
+    Ok(written(request.wire, StatusCode::OK, content))
+}
+
+fn written(wire: Wire, status: StatusCode, content: Vec<u8>) -> Response<Body> {
+    let content_type = match wire {
+        Wire::Json("1.0") => "application/x-amz-json-1.0",
+        Wire::Json(_) => "application/x-amz-json-1.1",
+        Wire::Cbor => "application/cbor",
+        Wire::Query => "text/xml",
+        Wire::Rest => "application/json",
+    };
+    let mut response = response(status, content_type, content);
+    if wire == Wire::Cbor {
+        response.headers_mut().insert("smithy-protocol", header::HeaderValue::from_static("rpc-v2-cbor"));
+    }
+    response
+}
+
+fn error_response(request: &Request, error: &ApiError) -> Response<Body> {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
+    let content = match request.wire {
+        Wire::Query => elbv2::error_response(error),
+        Wire::Cbor => cloudwatch::error_body(Protocol::Cbor, error),
+        Wire::Json(_) if request.service == Service::CloudWatch => cloudwatch::error_body(Protocol::Json, error),
+        Wire::Json(_) | Wire::Rest => {
+            json!({"__type": error.code, "message": error.message, "Message": error.message}).to_string().into_bytes()
+        }
+    };
+    let mut response = written(request.wire, status, content);
+    if let Ok(code) = header::HeaderValue::from_str(&error.code) {
+        response.headers_mut().insert("x-amzn-errortype", code);
+    }
+    response
+}
+
+fn broken(fault: Fault) -> Response<Body> {
+    if fault == Fault::Garbage {
+        return response(StatusCode::OK, "text/html", b"<html>proxy error</html>".to_vec());
+    }
+    let torn = futures_util::stream::iter([
+        Ok(Bytes::from_static(b"{")),
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
+    ]);
+    Response::new(Body::from_stream(torn))
+}
+
+fn response(status: StatusCode, content_type: &'static str, content: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(content));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    if let Ok(id) = header::HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
+        response.headers_mut().insert("x-amzn-requestid", id);
+    }
+    response
+}
+
+fn remember(services: &Services, request: &Request, action: &str, error: Option<&str>) {
+    services.calls.lock().unwrap_or_else(PoisonError::into_inner).push(Call {
+        at: Timestamp::now(),
+        caller: request.caller.clone(),
+        action: action.to_owned(),
+        error: error.map(str::to_owned),
+    });
+}

@@ -1,0 +1,193 @@
+//! Scenario files: a service, what befalls it, its policy, and the outcome that the deployment must have.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use shiftgate::policy::values::Span;
+use shiftgate::yaml::{Document, Problem};
+
+use crate::application::Behaviour;
+use crate::codedeploy::Shift;
+use crate::fault::Fault;
+
+/// One world, as its file has it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scenario {
+    /// What happens, and what should come of it, in prose.
+    pub about: String,
+    /// The service.
+    pub service: ServiceSpec,
+    /// How traffic shifts; a canary of 10 % for five minutes without it.
+    pub shift: ShiftSpec,
+    /// Length of CodeDeploy's minute: 6 s without it.
+    pub minute: Option<Span>,
+    /// The old version.
+    pub blue: Behaviour,
+    /// The new version.
+    pub green: Behaviour,
+    /// What happens on the way.
+    pub events: Vec<Event>,
+    /// CloudWatch alarms, with whether they ring from the start.
+    pub alarms: BTreeMap<String, bool>,
+    /// The policy; the built-in defaults without it.
+    pub policy: Option<serde_json::Value>,
+    /// Functions whose binary is killed: so long after it got its event, once.
+    pub kill: BTreeMap<String, Span>,
+    /// What must come of it.
+    pub expect: Option<Expect>,
+}
+
+/// The service of a scenario.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServiceSpec {
+    /// Tasks of each version.
+    pub tasks: usize,
+    /// Requests per second of its users.
+    pub requests_per_second: f64,
+    /// Whether the deployment group has a test listener.
+    pub test_listener: bool,
+    /// Whether this is its first deployment.
+    pub first_deployment: bool,
+}
+
+impl Default for ServiceSpec {
+    fn default() -> Self {
+        Self { tasks: 2, requests_per_second: 200.0, test_listener: true, first_deployment: false }
+    }
+}
+
+/// How traffic shifts; at most one key. Percentages are green's, times are CodeDeploy's minutes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShiftSpec {
+    /// One step, then the rest.
+    pub canary: Option<Step>,
+    /// Equal steps.
+    pub linear: Option<Step>,
+    /// At once.
+    pub all_at_once: bool,
+}
+
+/// A step of a shift.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Percent.
+    pub percent: f64,
+    /// Minutes until the next step.
+    pub minutes: f64,
+}
+
+impl ShiftSpec {
+    /// The shift as the engine knows it.
+    pub fn shift(&self) -> Shift {
+        match (self.canary, self.linear) {
+            (Some(Step { percent, minutes }), _) => Shift::Canary { percent, minutes },
+            (None, Some(Step { percent, minutes })) => Shift::Linear { percent, minutes },
+            (None, None) if self.all_at_once => Shift::AllAtOnce,
+            (None, None) => Shift::Canary { percent: 10.0, minutes: 5.0 },
+        }
+    }
+}
+
+/// Something that happens on the way.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Event {
+    /// When it begins.
+    pub when: When,
+    /// How long it lasts; to the end without it.
+    pub lasting: Option<Span>,
+    /// The old version's behaviour from then on.
+    pub blue: Option<Behaviour>,
+    /// The new version's behaviour from then on.
+    pub green: Option<Behaviour>,
+    /// A fault of AWS.
+    pub aws: Option<AwsFault>,
+}
+
+/// A moment of a deployment.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct When {
+    /// When this lifecycle event begins.
+    pub stage: Option<String>,
+    /// When green's weight reaches this many percent.
+    pub weight: Option<f64>,
+    /// So much later.
+    pub after: Option<Span>,
+}
+
+/// A fault of AWS.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwsFault {
+    /// IAM action, or `*`.
+    pub action: String,
+    /// What happens to the calls.
+    pub fault: Fault,
+    /// The function whose calls are hit; all without it.
+    #[serde(default)]
+    pub caller: Option<String>,
+}
+
+/// How the deployment must end.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// `Succeeded`, `Failed` or `Stopped`.
+    pub status: String,
+    /// Whether traffic must have been given back to blue by a rollback deployment.
+    pub rolled_back: bool,
+    /// The function that must have decided against the release.
+    pub by: Option<String>,
+    /// Text that its reason must contain.
+    pub reason: Option<String>,
+    /// Text that some report must contain, a caveat for example.
+    pub report: Option<String>,
+}
+
+impl Scenario {
+    /// Reads a scenario, or tells all faults of its file. A scenario without prose or without an expected outcome is
+    /// not one.
+    pub fn read(text: &str) -> Result<Self, Vec<Problem>> {
+        let document = Document::parse(text).map_err(|problem| vec![problem])?;
+        let (scenario, mut problems) = document.read::<Self>();
+        let mut missing = |key: &str, what: &str| {
+            problems.push(Problem { line: 1, key: key.to_owned(), what: what.to_owned() });
+        };
+        if scenario.about.trim().is_empty() {
+            missing("about", "say in prose what happens and what should come of it");
+        }
+        match &scenario.expect {
+            None => missing("expect", "a scenario needs an expected outcome"),
+            Some(expect) if !["Succeeded", "Failed", "Stopped"].contains(&expect.status.as_str()) => {
+                missing("expect.status", "one of Succeeded, Failed, Stopped");
+            }
+            Some(_) => {}
+        }
+        if problems.is_empty() { Ok(scenario) } else { Err(problems) }
+    }
+
+    /// Length of CodeDeploy's minute.
+    pub fn minute(&self) -> Duration {
+        self.minute.map_or(Duration::from_secs(6), |span| span.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_needs_prose_and_an_outcome() {
+        let keys: Vec<String> =
+            Scenario::read("green: {erors: 1}\n").unwrap_err().into_iter().map(|problem| problem.key).collect();
+        assert_eq!(keys, ["green.erors", "about", "expect"]);
+        assert!(Scenario::read("about: x\nexpect: {status: Succeeded}\n").is_ok());
+        assert_eq!(Scenario::read("about: x\nexpect: {status: fine}\n").unwrap_err()[0].key, "expect.status");
+    }
+}

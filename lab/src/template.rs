@@ -1,0 +1,203 @@
+//! template.yaml as the lab reads it: the functions with their environment, timeout, memory and IAM actions, so that
+//! what runs here has exactly what it will have on AWS.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use shiftgate::yaml::Document;
+
+use crate::api::{ACCOUNT, REGION};
+use crate::lambda::function_arn;
+
+/// Name of the pretended stack.
+pub const STACK: &str = "lab";
+
+/// A function of the template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Its binary, such as `before-install`.
+    pub binary: String,
+    /// Its name, such as `CodeDeployHook_lab_before-install`.
+    pub name: String,
+    /// Its timeout.
+    pub timeout: Duration,
+    /// Its memory in MB.
+    pub memory_mb: u64,
+    /// Its environment.
+    pub environment: BTreeMap<String, String>,
+    /// The IAM actions that its role allows.
+    pub actions: BTreeSet<String>,
+}
+
+/// What the lab needs of the template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// The functions.
+    pub functions: Vec<Function>,
+    /// Name of the watch's state machine.
+    pub state_machine: String,
+}
+
+impl Template {
+    /// Reads a template's text, with every parameter at its default.
+    pub fn read(text: &str) -> Result<Self> {
+        let document = Document::parse(text).map_err(|problem| anyhow::anyhow!("template.yaml: {problem}"))?;
+        Reader { root: &document.value }.template()
+    }
+
+    /// The function of a binary.
+    pub fn function(&self, binary: &str) -> Option<&Function> {
+        self.functions.iter().find(|function| function.binary == binary)
+    }
+}
+
+struct Reader<'a> {
+    root: &'a Value,
+}
+
+impl Reader<'_> {
+    fn template(&self) -> Result<Template> {
+        let resources = self.root["Resources"].as_object().context("template.yaml has no Resources")?;
+        let of_type = |kind: &'static str| resources.iter().filter(move |(_, resource)| resource["Type"] == kind);
+        let functions = of_type("AWS::Serverless::Function")
+            .map(|(id, resource)| self.function(resource).with_context(|| format!("template.yaml, {id}")))
+            .collect::<Result<_>>()?;
+        let machine = of_type("AWS::Serverless::StateMachine").next().context("template.yaml has no state machine")?;
+        Ok(Template { functions, state_machine: self.text(&machine.1["Properties"]["Name"])? })
+    }
+
+    fn function(&self, resource: &Value) -> Result<Function> {
+        let properties = &resource["Properties"];
+        let globals = &self.root["Globals"]["Function"];
+        let number = |key: &str| {
+            properties[key].as_u64().or_else(|| globals[key].as_u64()).with_context(|| format!("{key} is not set"))
+        };
+        let variables = properties["Environment"]["Variables"].as_object();
+        let environment = variables
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| Ok((name.clone(), self.text(value)?)))
+            .collect::<Result<_>>()?;
+        let policies = properties["Policies"].as_array().context("no Policies")?;
+        let mut actions = BTreeSet::new();
+        for policy in policies {
+            self.actions(policy, &mut actions)?;
+        }
+        Ok(Function {
+            binary: resource["Metadata"]["BuildProperties"]["Binary"].as_str().context("no Binary")?.to_owned(),
+            name: self.text(&properties["FunctionName"])?,
+            timeout: Duration::from_secs(number("Timeout")?),
+            memory_mb: number("MemorySize")?,
+            environment,
+            actions,
+        })
+    }
+
+    /// Collects the actions of a policy: one that is referred to, or statements in place.
+    fn actions(&self, policy: &Value, actions: &mut BTreeSet<String>) -> Result<()> {
+        if let Some(id) = policy["Ref"].as_str() {
+            let document = &self.root["Resources"][id]["Properties"]["PolicyDocument"];
+            return self.actions(document, actions);
+        }
+        for statement in policy["Statement"].as_array().context("a policy has no Statement")? {
+            // A conditional statement holds only with parameters that the lab leaves empty.
+            if statement.get("Fn::If").is_some() {
+                continue;
+            }
+            match &statement["Action"] {
+                Value::String(action) => drop(actions.insert(action.clone())),
+                Value::Array(list) => actions.extend(list.iter().filter_map(Value::as_str).map(str::to_owned)),
+                _ => bail!("a statement has no Action"),
+            }
+        }
+        Ok(())
+    }
+
+    /// A value as text, with CloudFormation's functions resolved.
+    fn text(&self, value: &Value) -> Result<String> {
+        match value {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(number) => Ok(number.to_string()),
+            Value::Object(map) => match map.iter().next() {
+                Some((function, argument)) if function == "Ref" => self.reference(argument.as_str().unwrap_or_default()),
+                Some((function, argument)) if function == "Fn::Sub" => self.substitute(argument.as_str().unwrap_or_default()),
+                Some((function, argument)) if function == "Fn::GetAtt" => self.attribute(argument),
+                _ => bail!("the lab does not understand {value}"),
+            },
+            _ => bail!("the lab does not understand {value}"),
+        }
+    }
+
+    fn substitute(&self, text: &str) -> Result<String> {
+        let mut result = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            let (name, behind) = after.split_once('}').context("an unclosed ${")?;
+            result.push_str(before);
+            result.push_str(&self.reference(name)?);
+            rest = behind;
+        }
+        result.push_str(rest);
+        Ok(result)
+    }
+
+    fn reference(&self, name: &str) -> Result<String> {
+        match name {
+            "AWS::StackName" => return Ok(STACK.to_owned()),
+            "AWS::Region" => return Ok(REGION.to_owned()),
+            "AWS::AccountId" => return Ok(ACCOUNT.to_owned()),
+            "AWS::Partition" => return Ok("aws".to_owned()),
+            _ => {}
+        }
+        if let Some(parameter) = self.root["Parameters"].get(name) {
+            return self.text(&parameter["Default"]);
+        }
+        let resource = &self.root["Resources"][name];
+        match resource["Type"].as_str() {
+            Some("AWS::Serverless::Function") => self.text(&resource["Properties"]["FunctionName"]),
+            Some("AWS::Serverless::StateMachine") => {
+                Ok(format!("arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{}", self.text(&resource["Properties"]["Name"])?))
+            }
+            _ => bail!("the lab does not understand the reference to {name}"),
+        }
+    }
+
+    fn attribute(&self, argument: &Value) -> Result<String> {
+        let (resource, attribute) = match argument {
+            Value::String(text) => text.split_once('.').context("GetAtt without an attribute")?,
+            Value::Array(parts) => match parts.as_slice() {
+                [Value::String(resource), Value::String(attribute)] => (resource.as_str(), attribute.as_str()),
+                _ => bail!("GetAtt needs a resource and an attribute"),
+            },
+            _ => bail!("GetAtt needs a resource and an attribute"),
+        };
+        if attribute == "Arn" { Ok(function_arn(&self.reference(resource)?)) } else { bail!("unknown attribute {attribute}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_project_s_template_is_understood() {
+        let template = Template::read(include_str!("../../template.yaml")).unwrap();
+        let names: Vec<&str> = template.functions.iter().map(|function| function.binary.as_str()).collect();
+        assert_eq!(
+            names,
+            ["after-allow-test-traffic", "after-allow-traffic", "after-install", "before-allow-traffic", "before-install", "watch"]
+        );
+        let watch = template.function("watch").unwrap();
+        assert_eq!(watch.name, "CodeDeployHook_lab_watch");
+        assert!(watch.actions.contains("codedeploy:StopDeployment"));
+        assert!(watch.actions.contains("codedeploy:GetDeployment"));
+        let starts = template.function("before-allow-traffic").unwrap();
+        assert_eq!(
+            starts.environment["SHIFTGATE_STATE_MACHINE_ARN"],
+            "arn:aws:states:eu-west-1:123456789012:stateMachine:shiftgate-watch-lab"
+        );
+        assert!(template.function("before-install").unwrap().environment["SHIFTGATE_SIBLINGS"].contains("watch=CodeDeployHook_lab_watch"));
+    }
+}

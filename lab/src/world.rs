@@ -1,0 +1,377 @@
+//! Plays a scenario: starts an account with one service, deploys its new version, lets happen what the file says, and
+//! holds what came of it against what was expected.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
+
+use crate::account::{Account, AccountSpec};
+use crate::application::Behaviour;
+use crate::codedeploy::{Creator, DeploymentRecord, EventStatus, Happening, Hook, Pace};
+use crate::fault::Rule;
+use crate::lambda::LogLine;
+use crate::scenario::{Event, Expect, Scenario};
+use crate::site::{Site, SiteSpec};
+use crate::traffic::Stats;
+
+/// Longest play; a scenario that is not over by then has hung.
+const LONGEST: Duration = Duration::from_secs(240);
+/// How often the users' experience is told.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What a spectator is told while a scenario plays.
+#[derive(Debug, Clone)]
+pub enum Progress {
+    /// Something happened to a deployment.
+    Happening(Happening),
+    /// A function wrote a line of its log that tells of a verdict or a look.
+    Log(Value),
+    /// What the users have seen so far.
+    Users(Stats),
+}
+
+/// A verdict, as the function's log has it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VerdictLine {
+    /// The function.
+    pub stage: String,
+    /// `pass`, `inconclusive` or `fail`.
+    pub outcome: String,
+    /// `Succeeded` or `Failed`.
+    pub answer: String,
+    /// Why.
+    pub reason: String,
+    /// The whole line.
+    #[serde(skip)]
+    pub line: Value,
+}
+
+/// What came of a scenario.
+#[derive(Debug, Clone, Serialize)]
+pub struct Played {
+    /// Status of the deployment, as CodeDeploy names it.
+    pub status: String,
+    /// Error code and message of CodeDeploy.
+    pub error: Option<(String, String)>,
+    /// Whether a rollback deployment gave the traffic back to blue.
+    pub rolled_back: bool,
+    /// Green's share of traffic when it was decided, in percent.
+    pub weight: f64,
+    /// The verdicts in order.
+    pub verdicts: Vec<VerdictLine>,
+    /// The Markdown reports in order, with the function that wrote them.
+    pub reports: Vec<(String, String)>,
+    /// Requests of the users, and how they were answered.
+    pub requests: u64,
+    /// Requests that were answered with an error or not at all.
+    pub bad_requests: u64,
+    /// Calls to AWS that the template's roles do not allow, as `function action`.
+    pub denied: Vec<String>,
+    /// Seconds that the deployment took.
+    pub seconds: f64,
+}
+
+impl Played {
+    /// The verdict that ended the release, if one did.
+    pub fn decision(&self) -> Option<&VerdictLine> {
+        self.verdicts.iter().find(|verdict| verdict.answer == "Failed")
+    }
+
+    /// What is not as expected; empty when everything is.
+    pub fn differences(&self, expect: &Expect) -> Vec<String> {
+        let mut differences = Vec::new();
+        if self.status != expect.status {
+            differences.push(format!("status is {}, not {}", self.status, expect.status));
+        }
+        if self.rolled_back != expect.rolled_back {
+            let was = if self.rolled_back { "was" } else { "was not" };
+            differences.push(format!("it {was} rolled back"));
+        }
+        let decision = self.decision();
+        if decision.map(|verdict| &verdict.stage) != expect.by.as_ref() {
+            let by = decision.map_or("nobody", |verdict| verdict.stage.as_str());
+            differences.push(format!("decided by {by}, not by {}", expect.by.as_deref().unwrap_or("nobody")));
+        }
+        if let Some(wanted) = &expect.reason
+            && !decision.is_some_and(|verdict| verdict.reason.contains(wanted))
+        {
+            let reason = decision.map_or("none", |verdict| verdict.reason.as_str());
+            differences.push(format!("the reason does not contain `{wanted}`: {reason}"));
+        }
+        if let Some(wanted) = &expect.report
+            && !self.reports.iter().any(|(_, report)| report.contains(wanted))
+        {
+            differences.push(format!("no report contains `{wanted}`"));
+        }
+        differences.extend(self.denied.iter().map(|call| format!("the role does not allow {call}")));
+        differences
+    }
+}
+
+/// Plays a scenario with the functions in `binaries`; `project` has the template.
+pub async fn play(
+    scenario: &Scenario,
+    project: &Path,
+    binaries: &Path,
+    progress: mpsc::UnboundedSender<Progress>,
+) -> Result<Played> {
+    let account = Account::start(&account_spec(scenario, project, binaries)).await?;
+    for (name, ringing) in &scenario.alarms {
+        account.services.cloudwatch.set_alarm_state(name, *ringing);
+    }
+    for (binary, after) in &scenario.kill {
+        let function = account.template.function(binary).with_context(|| format!("no function {binary}"))?;
+        account.services.lambda.kill_next(&function.name, after.0, 1)?;
+    }
+    let site = Site::start(&account, site_spec(scenario, &account)).await?;
+    let result = tokio::time::timeout(LONGEST, Play { scenario, account: &account, site: &site, progress }.run()).await;
+    result.unwrap_or_else(|_| bail!("not over after {} s", LONGEST.as_secs()))
+}
+
+fn account_spec(scenario: &Scenario, project: &Path, binaries: &Path) -> AccountSpec {
+    let minute = scenario.minute();
+    AccountSpec {
+        project: project.to_owned(),
+        binaries: binaries.to_owned(),
+        // An hour of the lab would still be minutes; a hook that is silent for one of them hangs.
+        pace: Pace { minute, hook_timeout: Duration::from_secs(60) },
+        ingestion_delay: Duration::from_secs(1),
+        retry_delays: [Duration::from_secs(1), Duration::from_secs(2)],
+        port: 0,
+    }
+}
+
+/// The service with all hooks wired, and the watch behind them.
+fn site_spec(scenario: &Scenario, account: &Account) -> SiteSpec {
+    let hooks = [
+        ("BeforeInstall", "before-install"),
+        ("AfterInstall", "after-install"),
+        ("AfterAllowTestTraffic", "after-allow-test-traffic"),
+        ("BeforeAllowTraffic", "before-allow-traffic"),
+        ("AfterAllowTraffic", "after-allow-traffic"),
+    ];
+    let hook = |(event, binary): (&'static str, &str)| {
+        let function = account.template.function(binary)?;
+        Some((event, Hook::Function(function.name.clone())))
+    };
+    SiteSpec {
+        name: "shop".to_owned(),
+        tasks: scenario.service.tasks,
+        requests_per_second: scenario.service.requests_per_second,
+        test_listener: scenario.service.test_listener,
+        first_deployment: scenario.service.first_deployment,
+        blue: scenario.blue.clone(),
+        green: scenario.green.clone(),
+        shift: scenario.shift.shift(),
+        hooks: hooks.into_iter().filter_map(hook).collect(),
+        alarms: Vec::new(),
+        policy: scenario.policy.as_ref().map(ToString::to_string),
+    }
+}
+
+struct Play<'a> {
+    scenario: &'a Scenario,
+    account: &'a Account,
+    site: &'a Site,
+    progress: mpsc::UnboundedSender<Progress>,
+}
+
+impl Play<'_> {
+    async fn run(self) -> Result<Played> {
+        let codedeploy = &self.account.services.codedeploy;
+        let mut happenings = codedeploy.happenings();
+        let mut logs = self.account.services.lambda.logs();
+        let mut lines: Vec<Value> = Vec::new();
+        let mut events = JoinSet::new();
+        let mut tick = tokio::time::interval(TICK);
+        let started = tokio::time::Instant::now();
+        let id = codedeploy.deploy(&self.site.application, &self.site.group, None, None)?;
+        let mut decided_at = 0.0;
+        let mut ending = false;
+        loop {
+            tokio::select! {
+                happening = happenings.recv() => {
+                    let Some(happening) = received(happening)? else { continue };
+                    self.let_happen(&happening, &id, &mut events);
+                    if let Happening::Weight { deployment, green } = &happening && *deployment == id && *green > 0.0 {
+                        decided_at = *green;
+                    }
+                    ending |= self.is_over(&id);
+                    self.tell(Progress::Happening(happening));
+                }
+                line = logs.recv() => {
+                    if let Some(line) = received(line)? && let Some(line) = told(&line) {
+                        lines.push(line.clone());
+                        self.tell(Progress::Log(line));
+                    }
+                }
+                _ = tick.tick() => {
+                    self.tell(Progress::Users(self.site.traffic.stats()));
+                    // A last round for the log lines that are still on their way.
+                    if ending && self.decider_has_told(&id, &lines) { break; }
+                }
+            }
+        }
+        let record = codedeploy.deployment(&id).context("the deployment vanished")?;
+        Ok(self.played(&record, decided_at, &lines, started.elapsed()))
+    }
+
+    /// Starts what the scenario has for this moment.
+    fn let_happen(&self, happening: &Happening, id: &str, events: &mut JoinSet<()>) {
+        for event in self.scenario.events.iter().filter(|event| is_now(event, happening, id)) {
+            let happen = Happen {
+                event: event.clone(),
+                normal: [self.scenario.blue.clone(), self.scenario.green.clone()],
+                blue: Arc::clone(&self.site.blue),
+                green: self.account.services.codedeploy.deployment(id).and_then(|record| record.green),
+                services: Arc::clone(&self.account.services),
+            };
+            events.spawn(happen.run());
+        }
+    }
+
+    /// Whether the deployment and its rollback have ended.
+    fn is_over(&self, id: &str) -> bool {
+        let codedeploy = &self.account.services.codedeploy;
+        let Some(record) = codedeploy.deployment(id) else { return true };
+        let rollback_over = record
+            .rolled_back_by
+            .as_ref()
+            .and_then(|rollback| codedeploy.deployment(rollback))
+            .is_none_or(|rollback| rollback.status.is_over());
+        record.status.is_over() && rollback_over
+    }
+
+    /// Whether the log holds the verdict behind how the deployment ended: CodeDeploy hears of it before the log does.
+    fn decider_has_told(&self, id: &str, lines: &[Value]) -> bool {
+        let Some(record) = self.account.services.codedeploy.deployment(id) else { return true };
+        let verdicts = lines.iter().filter(|line| line["message"] == "report").count();
+        let reports = record.events.iter().filter(|event| event.report.is_some()).count();
+        let stopped = usize::from(record.error.as_ref().is_some_and(|(code, _)| code == "MANUAL_STOP"));
+        verdicts >= reports + stopped
+    }
+
+    fn played(&self, record: &DeploymentRecord, weight: f64, lines: &[Value], took: Duration) -> Played {
+        let of_kind = |kind: &'static str| {
+            lines.iter().filter(move |line| line["message"] == kind && line["deployment_id"] == record.id.as_str())
+        };
+        let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
+        let verdicts = of_kind("verdict").map(|line| VerdictLine {
+            stage: text(line, "stage"),
+            outcome: text(line, "outcome"),
+            answer: text(line, "answer"),
+            reason: text(line, "reason"),
+            line: line.clone(),
+        });
+        let stats = self.site.traffic.stats();
+        Played {
+            status: record.status.as_str().to_owned(),
+            error: record.error.clone(),
+            rolled_back: record.rolled_back_by.is_some() && record.green_weight == 0.0,
+            weight,
+            verdicts: verdicts.collect(),
+            reports: of_kind("report").map(|line| (text(line, "stage"), text(line, "markdown"))).collect(),
+            requests: stats.sent,
+            bad_requests: stats.errors + stats.failed,
+            denied: self.denied(),
+            seconds: took.as_secs_f64(),
+        }
+    }
+
+    /// Calls that the template's roles do not allow, leaving out those that the scenario denies on purpose.
+    fn denied(&self) -> Vec<String> {
+        let on_purpose = |action: &str| {
+            self.scenario.events.iter().filter_map(|event| event.aws.as_ref()).any(|fault| fault.action == action)
+        };
+        let calls = self.account.services.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let denied: BTreeMap<String, ()> = calls
+            .iter()
+            .filter(|call| call.error.as_deref() == Some("AccessDeniedException") && !on_purpose(&call.action))
+            .map(|call| (format!("{} {}", call.caller, call.action), ()))
+            .collect();
+        denied.into_keys().collect()
+    }
+
+    fn tell(&self, progress: Progress) {
+        // The spectator may have left.
+        let _ = self.progress.send(progress);
+    }
+}
+
+/// A message from a channel; a spectator that lagged behind goes on with what comes next.
+fn received<T>(result: Result<T, broadcast::error::RecvError>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(broadcast::error::RecvError::Lagged(_)) => Ok(None),
+        Err(broadcast::error::RecvError::Closed) => bail!("the lab ended too early"),
+    }
+}
+
+/// A log line of a function that tells of a verdict, a report or a look.
+fn told(line: &LogLine) -> Option<Value> {
+    let value: Value = serde_json::from_str(&line.line).ok()?;
+    matches!(value["message"].as_str(), Some("verdict" | "report" | "look" | "failed")).then_some(value)
+}
+
+fn is_now(event: &Event, happening: &Happening, id: &str) -> bool {
+    match happening {
+        Happening::Started { deployment, creator } => {
+            deployment == id && *creator == Creator::User && event.when.stage.is_none() && event.when.weight.is_none()
+        }
+        Happening::Event { deployment, event: name, status } => {
+            deployment == id && *status == EventStatus::InProgress && event.when.stage.as_deref() == Some(*name)
+        }
+        Happening::Weight { deployment, green } => deployment == id && event.when.weight == Some(*green),
+        Happening::Ended { .. } => false,
+    }
+}
+
+/// One event of a scenario on its way.
+struct Happen {
+    event: Event,
+    /// Blue's and green's behaviour before it.
+    normal: [Behaviour; 2],
+    blue: Arc<crate::service::TaskSet>,
+    green: Option<Arc<crate::service::TaskSet>>,
+    services: Arc<crate::endpoint::Services>,
+}
+
+impl Happen {
+    async fn run(self) {
+        if let Some(after) = self.event.when.after {
+            tokio::time::sleep(after.0).await;
+        }
+        self.behave(self.event.blue.as_ref(), self.event.green.as_ref());
+        let rule = self.event.aws.as_ref().map(|fault| Rule {
+            action: fault.action.clone(),
+            caller: fault.caller.clone(),
+            fault: fault.fault,
+        });
+        if let Some(rule) = &rule {
+            self.services.faults.add(rule.clone());
+        }
+        let Some(lasting) = self.event.lasting else { return };
+        tokio::time::sleep(lasting.0).await;
+        let [blue, green] = &self.normal;
+        self.behave(self.event.blue.as_ref().map(|_| blue), self.event.green.as_ref().map(|_| green));
+        if let Some(rule) = &rule {
+            self.services.faults.remove(rule);
+        }
+    }
+
+    fn behave(&self, blue: Option<&Behaviour>, green: Option<&Behaviour>) {
+        if let Some(behaviour) = blue {
+            self.blue.behave(behaviour);
+        }
+        if let (Some(behaviour), Some(tasks)) = (green, &self.green) {
+            tasks.behave(behaviour);
+        }
+    }
+}
