@@ -14,7 +14,9 @@ pub fn project() -> Result<PathBuf> {
     let found = current.ancestors().find(|folder| {
         folder.join("template.yaml").is_file() && folder.join("statemachine/watch.asl.json").is_file()
     });
-    found.map(Path::to_owned).context("run this inside the Shiftgate repository: no template.yaml was found here or above")
+    found
+        .map(Path::to_owned)
+        .context("run this inside the Shiftgate repository: no template.yaml was found here or above")
 }
 
 /// The folder with the function binaries: the given one, or the one that cargo builds them into.
@@ -26,7 +28,8 @@ pub fn binaries(project: &Path, given: Option<PathBuf>) -> Result<PathBuf> {
     // be built a second time.
     let mut build = Command::new("cargo");
     build.current_dir(project).args(["build", "--quiet", "--workspace", "--bins"]);
-    let status = build.status().context("failed to run cargo; give the built functions with --functions DIR")?;
+    let status =
+        build.status().context("failed to run cargo; give the built functions with --functions DIR")?;
     if !status.success() {
         bail!("failed to build the functions");
     }

@@ -93,7 +93,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         }
         Command::Policy { command: PolicyCommand::Check { file } } => commands::policy::check(&file),
         Command::Policy { command: PolicyCommand::Schema } => commands::policy::schema(),
-        Command::Policy { command: PolicyCommand::Explain { file } } => commands::policy::explain(file.as_deref()),
+        Command::Policy { command: PolicyCommand::Explain { file } } => {
+            commands::policy::explain(file.as_deref())
+        }
     }
 }
 

@@ -64,7 +64,9 @@ impl Live {
             Happening::Started { deployment, creator: Creator::Rollback } => {
                 self.say(&format!("CodeDeploy rolls back with deployment {deployment}"));
             }
-            Happening::Started { deployment, .. } => self.say(&format!("CodeDeploy starts deployment {deployment}")),
+            Happening::Started { deployment, .. } => {
+                self.say(&format!("CodeDeploy starts deployment {deployment}"))
+            }
             Happening::Ended { deployment, status, error } => {
                 let why = error.as_ref().map(|(code, _)| format!(" ({code})")).unwrap_or_default();
                 self.say(&format!("CodeDeploy ends deployment {deployment}: {}{why}", status.as_str()));
@@ -79,7 +81,8 @@ impl Live {
         match text("message") {
             "verdict" => {
                 let answer = text("answer");
-                let shown = if answer == "Failed" { style(answer).red().bold() } else { style(answer).green() };
+                let shown =
+                    if answer == "Failed" { style(answer).red().bold() } else { style(answer).green() };
                 self.say(&format!("{stage} {shown}: {}", text("reason")));
             }
             "look" => self.say(&format!("{stage} {}", style(look(line)).dim())),
@@ -111,7 +114,8 @@ fn look(line: &Value) -> String {
         .filter_map(|reading| {
             let value = reading["value"].as_str()?;
             let check = reading["check"].as_str()?;
-            (check != "outage").then(|| format!("{check} {value} (limit {})", reading["limit"].as_str().unwrap_or("none")))
+            (check != "outage")
+                .then(|| format!("{check} {value} (limit {})", reading["limit"].as_str().unwrap_or("none")))
         })
         .collect();
     if readings.is_empty() {

@@ -55,11 +55,13 @@ impl Account {
         let lambda = Lambda::new(functions, spec.retry_delays);
         let cloudwatch = Arc::new(CloudWatch::new(spec.ingestion_delay));
         let codedeploy = CodeDeploy::new(spec.pace, Arc::clone(&cloudwatch), Arc::clone(&lambda));
-        let stepfunctions = StateMachines::new(invoke_by(Arc::clone(&lambda)), reports_to(Arc::clone(&codedeploy)));
+        let stepfunctions =
+            StateMachines::new(invoke_by(Arc::clone(&lambda)), reports_to(Arc::clone(&codedeploy)));
         let watch = template.function("watch").context("template.yaml has no watch")?;
         let substitutions = [("WatchFunctionArn".to_owned(), function_arn(&watch.name))].into();
         stepfunctions.create(&template.state_machine, &definition, &substitutions)?;
-        let allowed = template.functions.iter().map(|function| (function.binary.clone(), function.actions.clone()));
+        let allowed =
+            template.functions.iter().map(|function| (function.binary.clone(), function.actions.clone()));
         let services = Arc::new(Services {
             codedeploy,
             cloudwatch,
@@ -137,7 +139,10 @@ fn reports_to(codedeploy: Arc<CodeDeploy>) -> CallAws {
         let codedeploy = Arc::clone(&codedeploy);
         Box::pin(async move {
             if service != "codedeploy" {
-                return Err(TaskError::new("States.Runtime", format!("the lab does not call {service}:{action}")));
+                return Err(TaskError::new(
+                    "States.Runtime",
+                    format!("the lab does not call {service}:{action}"),
+                ));
             }
             let mut operation = action;
             operation[..1].make_ascii_uppercase();
@@ -146,7 +151,8 @@ fn reports_to(codedeploy: Arc<CodeDeploy>) -> CallAws {
             let output = codedeploy.handle(&operation, &body).map_err(|error: ApiError| {
                 TaskError::new(format!("CodeDeploy.{}", error.code), error.message)
             })?;
-            serde_json::from_slice(&output).map_err(|error| TaskError::new("States.Runtime", error.to_string()))
+            serde_json::from_slice(&output)
+                .map_err(|error| TaskError::new("States.Runtime", error.to_string()))
         })
     })
 }

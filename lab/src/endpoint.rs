@@ -132,7 +132,8 @@ impl Service {
 
 impl Request {
     fn action(&self) -> String {
-        let operation = if self.service == Service::Lambda { "InvokeFunction" } else { self.operation.as_str() };
+        let operation =
+            if self.service == Service::Lambda { "InvokeFunction" } else { self.operation.as_str() };
         format!("{}:{operation}", self.service.prefix())
     }
 }
@@ -247,13 +248,16 @@ async fn pass_on(
             elbv2::handle(&balancers, body)?
         }
         Service::Lambda => {
-            let kind = headers.get("x-amz-invocation-type").and_then(|value| value.to_str().ok()).unwrap_or("");
+            let kind =
+                headers.get("x-amz-invocation-type").and_then(|value| value.to_str().ok()).unwrap_or("");
             let name = operation.replace("%3A", ":");
             let answer = services.lambda.handle_invoke(&name, kind, body.to_vec()).await?;
             let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
             let mut response = response(status, "application/json", answer.body);
             if let Some(error) = answer.function_error {
-                response.headers_mut().insert("x-amz-function-error", header::HeaderValue::from_static(error));
+                response
+                    .headers_mut()
+                    .insert("x-amz-function-error", header::HeaderValue::from_static(error));
             }
             return Ok(response);
         }
@@ -281,9 +285,13 @@ fn error_response(request: &Request, error: &ApiError) -> Response<Body> {
     let content = match request.wire {
         Wire::Query => elbv2::error_response(error),
         Wire::Cbor => cloudwatch::error_body(Protocol::Cbor, error),
-        Wire::Json(_) if request.service == Service::CloudWatch => cloudwatch::error_body(Protocol::Json, error),
+        Wire::Json(_) if request.service == Service::CloudWatch => {
+            cloudwatch::error_body(Protocol::Json, error)
+        }
         Wire::Json(_) | Wire::Rest => {
-            json!({"__type": error.code, "message": error.message, "Message": error.message}).to_string().into_bytes()
+            json!({"__type": error.code, "message": error.message, "Message": error.message})
+                .to_string()
+                .into_bytes()
         }
     };
     let mut response = written(request.wire, status, content);

@@ -184,8 +184,11 @@ mod tests {
 
     #[test]
     fn a_scenario_needs_prose_and_an_outcome() {
-        let keys: Vec<String> =
-            Scenario::read("green: {erors: 1}\n").unwrap_err().into_iter().map(|problem| problem.key).collect();
+        let keys: Vec<String> = Scenario::read("green: {erors: 1}\n")
+            .unwrap_err()
+            .into_iter()
+            .map(|problem| problem.key)
+            .collect();
         assert_eq!(keys, ["green.erors", "about", "expect"]);
         assert!(Scenario::read("about: x\nexpect: {status: Succeeded}\n").is_ok());
         assert_eq!(Scenario::read("about: x\nexpect: {status: fine}\n").unwrap_err()[0].key, "expect.status");

@@ -103,8 +103,11 @@ impl Service {
             tasks.push((target, application));
         }
         let number: u64 = rand::random_range(1_000_000_000_000_000_000..u64::MAX / 2);
-        let set =
-            Arc::new(TaskSet { id: format!("ecs-svc/{number}"), target_group: target_group.to_owned(), tasks });
+        let set = Arc::new(TaskSet {
+            id: format!("ecs-svc/{number}"),
+            target_group: target_group.to_owned(),
+            tasks,
+        });
         self.lock().push(Arc::clone(&set));
         Ok(set)
     }

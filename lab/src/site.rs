@@ -135,7 +135,8 @@ async fn balancer(account: &Account, spec: &SiteSpec) -> Result<Arc<LoadBalancer
     });
     let balancer_spec =
         LoadBalancerSpec { name: spec.name.clone(), target_groups, test_listener: spec.test_listener };
-    let balancer = LoadBalancer::start(balancer_spec, recorder).await.context("failed to start a load balancer")?;
+    let balancer =
+        LoadBalancer::start(balancer_spec, recorder).await.context("failed to start a load balancer")?;
     account.add_balancer(Arc::clone(&balancer));
     Ok(balancer)
 }

@@ -111,7 +111,8 @@ impl ParameterStore {
         }
         request.names.iter().try_for_each(|name| check_name(name))?;
         let parameters = self.lock();
-        let (known, unknown): (Vec<_>, Vec<_>) = request.names.iter().partition(|name| parameters.contains_key(*name));
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            request.names.iter().partition(|name| parameters.contains_key(*name));
         let shown: Vec<Value> = known
             .into_iter()
             .filter_map(|name| Some(shown(name, parameters.get(name)?, request.with_decryption)))
@@ -131,7 +132,10 @@ impl ParameterStore {
             ));
         }
         let kind = request.r#type.or(earlier).ok_or_else(|| {
-            ApiError::client("ValidationException", "A parameter type is required when you create a parameter.")
+            ApiError::client(
+                "ValidationException",
+                "A parameter type is required when you create a parameter.",
+            )
         })?;
         let version = store(&mut parameters, &request.name, request.value, kind);
         Ok(json!({"Version": version, "Tier": tier}))
@@ -224,7 +228,9 @@ fn check_value(value: &str, tier: &Tier) -> Result<&'static str, ApiError> {
     let length = value.chars().count();
     let invalid = |message: &str| Err(ApiError::client("ValidationException", message));
     match tier {
-        _ if length == 0 => invalid("Value '' at 'value' failed to satisfy constraint: Member must not be empty"),
+        _ if length == 0 => {
+            invalid("Value '' at 'value' failed to satisfy constraint: Member must not be empty")
+        }
         _ if length > ADVANCED_LIMIT => {
             invalid("Advanced tier parameters support a maximum parameter value of 8192 characters.")
         }
@@ -296,7 +302,10 @@ mod tests {
         assert_eq!(answer["Parameters"][0]["Value"], "1");
         assert_eq!(answer["InvalidParameters"], json!(["/b"]));
         let many = vec!["/a"; 11];
-        assert_eq!(call(&store, "GetParameters", &json!({"Names": many})), Err("ValidationException".to_owned()));
+        assert_eq!(
+            call(&store, "GetParameters", &json!({"Names": many})),
+            Err("ValidationException".to_owned())
+        );
     }
 
     #[test]

@@ -43,7 +43,8 @@ pub struct Template {
 impl Template {
     /// Reads a template's text, with every parameter at its default.
     pub fn read(text: &str) -> Result<Self> {
-        let document = Document::parse(text).map_err(|problem| anyhow::anyhow!("template.yaml: {problem}"))?;
+        let document =
+            Document::parse(text).map_err(|problem| anyhow::anyhow!("template.yaml: {problem}"))?;
         Reader { root: &document.value }.template()
     }
 
@@ -60,11 +61,13 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn template(&self) -> Result<Template> {
         let resources = self.root["Resources"].as_object().context("template.yaml has no Resources")?;
-        let of_type = |kind: &'static str| resources.iter().filter(move |(_, resource)| resource["Type"] == kind);
+        let of_type =
+            |kind: &'static str| resources.iter().filter(move |(_, resource)| resource["Type"] == kind);
         let functions = of_type("AWS::Serverless::Function")
             .map(|(id, resource)| self.function(resource).with_context(|| format!("template.yaml, {id}")))
             .collect::<Result<_>>()?;
-        let machine = of_type("AWS::Serverless::StateMachine").next().context("template.yaml has no state machine")?;
+        let machine =
+            of_type("AWS::Serverless::StateMachine").next().context("template.yaml has no state machine")?;
         Ok(Template { functions, state_machine: self.text(&machine.1["Properties"]["Name"])? })
     }
 
@@ -72,7 +75,10 @@ impl Reader<'_> {
         let properties = &resource["Properties"];
         let globals = &self.root["Globals"]["Function"];
         let number = |key: &str| {
-            properties[key].as_u64().or_else(|| globals[key].as_u64()).with_context(|| format!("{key} is not set"))
+            properties[key]
+                .as_u64()
+                .or_else(|| globals[key].as_u64())
+                .with_context(|| format!("{key} is not set"))
         };
         let variables = properties["Environment"]["Variables"].as_object();
         let environment = variables
@@ -86,7 +92,10 @@ impl Reader<'_> {
             self.actions(policy, &mut actions)?;
         }
         Ok(Function {
-            binary: resource["Metadata"]["BuildProperties"]["Binary"].as_str().context("no Binary")?.to_owned(),
+            binary: resource["Metadata"]["BuildProperties"]["Binary"]
+                .as_str()
+                .context("no Binary")?
+                .to_owned(),
             name: self.text(&properties["FunctionName"])?,
             timeout: Duration::from_secs(number("Timeout")?),
             memory_mb: number("MemorySize")?,
@@ -108,7 +117,9 @@ impl Reader<'_> {
             }
             match &statement["Action"] {
                 Value::String(action) => drop(actions.insert(action.clone())),
-                Value::Array(list) => actions.extend(list.iter().filter_map(Value::as_str).map(str::to_owned)),
+                Value::Array(list) => {
+                    actions.extend(list.iter().filter_map(Value::as_str).map(str::to_owned))
+                }
                 _ => bail!("a statement has no Action"),
             }
         }
@@ -121,8 +132,12 @@ impl Reader<'_> {
             Value::String(text) => Ok(text.clone()),
             Value::Number(number) => Ok(number.to_string()),
             Value::Object(map) => match map.iter().next() {
-                Some((function, argument)) if function == "Ref" => self.reference(argument.as_str().unwrap_or_default()),
-                Some((function, argument)) if function == "Fn::Sub" => self.substitute(argument.as_str().unwrap_or_default()),
+                Some((function, argument)) if function == "Ref" => {
+                    self.reference(argument.as_str().unwrap_or_default())
+                }
+                Some((function, argument)) if function == "Fn::Sub" => {
+                    self.substitute(argument.as_str().unwrap_or_default())
+                }
                 Some((function, argument)) if function == "Fn::GetAtt" => self.attribute(argument),
                 _ => bail!("the lab does not understand {value}"),
             },
@@ -157,9 +172,10 @@ impl Reader<'_> {
         let resource = &self.root["Resources"][name];
         match resource["Type"].as_str() {
             Some("AWS::Serverless::Function") => self.text(&resource["Properties"]["FunctionName"]),
-            Some("AWS::Serverless::StateMachine") => {
-                Ok(format!("arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{}", self.text(&resource["Properties"]["Name"])?))
-            }
+            Some("AWS::Serverless::StateMachine") => Ok(format!(
+                "arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{}",
+                self.text(&resource["Properties"]["Name"])?
+            )),
             _ => bail!("the lab does not understand the reference to {name}"),
         }
     }
@@ -168,12 +184,18 @@ impl Reader<'_> {
         let (resource, attribute) = match argument {
             Value::String(text) => text.split_once('.').context("GetAtt without an attribute")?,
             Value::Array(parts) => match parts.as_slice() {
-                [Value::String(resource), Value::String(attribute)] => (resource.as_str(), attribute.as_str()),
+                [Value::String(resource), Value::String(attribute)] => {
+                    (resource.as_str(), attribute.as_str())
+                }
                 _ => bail!("GetAtt needs a resource and an attribute"),
             },
             _ => bail!("GetAtt needs a resource and an attribute"),
         };
-        if attribute == "Arn" { Ok(function_arn(&self.reference(resource)?)) } else { bail!("unknown attribute {attribute}") }
+        if attribute == "Arn" {
+            Ok(function_arn(&self.reference(resource)?))
+        } else {
+            bail!("unknown attribute {attribute}")
+        }
     }
 }
 
@@ -187,7 +209,14 @@ mod tests {
         let names: Vec<&str> = template.functions.iter().map(|function| function.binary.as_str()).collect();
         assert_eq!(
             names,
-            ["after-allow-test-traffic", "after-allow-traffic", "after-install", "before-allow-traffic", "before-install", "watch"]
+            [
+                "after-allow-test-traffic",
+                "after-allow-traffic",
+                "after-install",
+                "before-allow-traffic",
+                "before-install",
+                "watch"
+            ]
         );
         let watch = template.function("watch").unwrap();
         assert_eq!(watch.name, "CodeDeployHook_lab_watch");
@@ -198,6 +227,9 @@ mod tests {
             starts.environment["SHIFTGATE_STATE_MACHINE_ARN"],
             "arn:aws:states:eu-west-1:123456789012:stateMachine:shiftgate-watch-lab"
         );
-        assert!(template.function("before-install").unwrap().environment["SHIFTGATE_SIBLINGS"].contains("watch=CodeDeployHook_lab_watch"));
+        assert!(
+            template.function("before-install").unwrap().environment["SHIFTGATE_SIBLINGS"]
+                .contains("watch=CodeDeployHook_lab_watch")
+        );
     }
 }

@@ -97,7 +97,9 @@ impl Played {
         let decision = self.decision();
         if decision.map(|verdict| &verdict.stage) != expect.by.as_ref() {
             let by = decision.map_or("nobody", |verdict| verdict.stage.as_str());
-            differences.push(format!("decided by {by}, not by {}", expect.by.as_deref().unwrap_or("nobody")));
+            let why = decision.map(|verdict| format!(" ({})", verdict.reason)).unwrap_or_default();
+            differences
+                .push(format!("decided by {by}{why}, not by {}", expect.by.as_deref().unwrap_or("nobody")));
         }
         if let Some(wanted) = &expect.reason
             && !decision.is_some_and(|verdict| verdict.reason.contains(wanted))
@@ -131,7 +133,9 @@ pub async fn play(
         account.services.lambda.kill_next(&function.name, after.0, 1)?;
     }
     let site = Site::start(&account, site_spec(scenario, &account)).await?;
-    let result = tokio::time::timeout(LONGEST, Play { scenario, account: &account, site: &site, progress }.run()).await;
+    let result =
+        tokio::time::timeout(LONGEST, Play { scenario, account: &account, site: &site, progress }.run())
+            .await;
     result.unwrap_or_else(|_| bail!("not over after {} s", LONGEST.as_secs()))
 }
 
@@ -260,7 +264,9 @@ impl Play<'_> {
 
     fn played(&self, record: &DeploymentRecord, weight: f64, lines: &[Value], took: Duration) -> Played {
         let of_kind = |kind: &'static str| {
-            lines.iter().filter(move |line| line["message"] == kind && line["deployment_id"] == record.id.as_str())
+            lines
+                .iter()
+                .filter(move |line| line["message"] == kind && line["deployment_id"] == record.id.as_str())
         };
         let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
         let verdicts = of_kind("verdict").map(|line| VerdictLine {
@@ -288,12 +294,18 @@ impl Play<'_> {
     /// Calls that the template's roles do not allow, leaving out those that the scenario denies on purpose.
     fn denied(&self) -> Vec<String> {
         let on_purpose = |action: &str| {
-            self.scenario.events.iter().filter_map(|event| event.aws.as_ref()).any(|fault| fault.action == action)
+            self.scenario
+                .events
+                .iter()
+                .filter_map(|event| event.aws.as_ref())
+                .any(|fault| fault.action == action)
         };
         let calls = self.account.services.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let denied: BTreeMap<String, ()> = calls
             .iter()
-            .filter(|call| call.error.as_deref() == Some("AccessDeniedException") && !on_purpose(&call.action))
+            .filter(|call| {
+                call.error.as_deref() == Some("AccessDeniedException") && !on_purpose(&call.action)
+            })
             .map(|call| (format!("{} {}", call.caller, call.action), ()))
             .collect();
         denied.into_keys().collect()
@@ -323,10 +335,15 @@ fn told(line: &LogLine) -> Option<Value> {
 fn is_now(event: &Event, happening: &Happening, id: &str) -> bool {
     match happening {
         Happening::Started { deployment, creator } => {
-            deployment == id && *creator == Creator::User && event.when.stage.is_none() && event.when.weight.is_none()
+            deployment == id
+                && *creator == Creator::User
+                && event.when.stage.is_none()
+                && event.when.weight.is_none()
         }
         Happening::Event { deployment, event: name, status } => {
-            deployment == id && *status == EventStatus::InProgress && event.when.stage.as_deref() == Some(*name)
+            deployment == id
+                && *status == EventStatus::InProgress
+                && event.when.stage.as_deref() == Some(*name)
         }
         Happening::Weight { deployment, green } => deployment == id && event.when.weight == Some(*green),
         Happening::Ended { .. } => false,

@@ -8,6 +8,7 @@ use crate::carry::Step;
 use crate::clock;
 use crate::fault::{Fault, FaultKind};
 use crate::hook::Release;
+use crate::preflight;
 use crate::readiness;
 use crate::rollout;
 use crate::traffic;
@@ -24,6 +25,9 @@ pub async fn look(release: &mut Release) -> Result<Step, Fault> {
     let during_bake = traffic::look(release, &release.plan.bake, shift_ended, bake_ends, now).await?;
     let runs = readiness::green_still_runs(release).await;
     let mut findings = Findings::new().and("readiness", runs);
+    if !release.plan.alarms.is_empty() {
+        findings = findings.and("alarms", preflight::alarms(release).await);
+    }
     // An all-at-once shift has no period of its own; then there is nothing to say about it.
     if during_shift.window.periods > 0 {
         findings = findings.and("traffic", Ok(named(during_shift.findings, "during the shift")));

@@ -24,7 +24,9 @@ pub enum Step {
 }
 
 /// Time that the last look itself may take.
-const LAST_LOOK: Duration = Duration::from_secs(15);
+const LAST_LOOK: Duration = Duration::from_secs(45);
+/// CodeDeploy waits an hour for a hook; when the work is handed over, a little of it has passed.
+const ANSWER_WITHIN_SECONDS: i64 = 55 * 60;
 
 /// Looks until the work is done, or hands it over when this invocation cannot see its end. A fault that may heal is
 /// looked at again while time is left.
@@ -60,6 +62,7 @@ async fn hand_over(release: &Release, event: &HookEvent) -> Result<String, Fault
         deployment_id: event.deployment_id.to_string(),
         duty: Duty::Bake,
         execution_id: Some(event.execution_id.clone()),
+        answer_by: Some(clock::now().as_second() + ANSWER_WITHIN_SECONDS),
         after_seconds: release.plan.sampling.look_every.as_secs().max(1),
         next: None,
     };

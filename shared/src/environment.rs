@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What template.yaml sets on every function. All are optional, so that a function also runs by hand.
+/// What template.yaml, or whoever runs a function by hand, may set. All are optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// `SHIFTGATE_POLICY`: an inline policy (YAML or JSON), used instead of Parameter Store.

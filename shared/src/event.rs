@@ -162,6 +162,9 @@ pub struct Look {
     /// Bake only: under which to report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<ExecutionId>,
+    /// Bake only: seconds since the epoch after which the hook must have its answer, whatever was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_by: Option<i64>,
     /// Seconds until the next look.
     pub after_seconds: u64,
     /// Whether there is a next look.
@@ -253,6 +256,7 @@ mod tests {
             deployment_id: "d-1".into(),
             duty: Duty::Bake,
             execution_id: Some("e".into()),
+            answer_by: None,
             after_seconds: 60,
             next: Some(Next::Again),
         };

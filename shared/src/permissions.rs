@@ -90,7 +90,7 @@ impl Action {
                 None => return untried(self.name(), "there is no finished deployment to try it on"),
             },
             Self::StartWatch => start_nothing(release).await,
-            Self::Secrets => secrets(release).await,
+            Self::Secrets => return secrets(release).await,
         };
         tried(self.name(), result)
     }
@@ -99,12 +99,14 @@ impl Action {
 /// The call was let through unless AWS denied it: any other error comes from behind the permission.
 fn tried(action: &str, result: Result<(), Fault>) -> Tried {
     match result {
-        Err(fault) if fault.kind == FaultKind::Denied => {
-            Tried { action: action.to_owned(), allowed: Some(false), detail: fault.chain() }
-        }
+        Err(fault) if fault.kind == FaultKind::Denied => refused(action, &fault),
         Err(fault) if fault.may_heal() => untried(action, &fault.chain()),
         _ => Tried { action: action.to_owned(), allowed: Some(true), detail: String::new() },
     }
+}
+
+fn refused(action: &str, fault: &Fault) -> Tried {
+    Tried { action: action.to_owned(), allowed: Some(false), detail: fault.chain() }
 }
 
 fn untried(action: &str, why: &str) -> Tried {
@@ -144,17 +146,24 @@ async fn start_nothing(release: &Release) -> Result<(), Fault> {
         deployment_id: release.deployment.id.to_string(),
         duty: Duty::Traffic,
         execution_id: None,
+        answer_by: None,
         after_seconds: 1,
         next: Some(Next::Done),
     };
     carry::start(release, &format!("{}-permissions", release.deployment.id), &look).await.map(drop)
 }
 
-async fn secrets(release: &Release) -> Result<(), Fault> {
+/// Reads every secret that a smoke check will need; one that is missing is as bad as one that is denied.
+async fn secrets(release: &Release) -> Tried {
+    let action = Action::Secrets.name();
     for name in smoke::secret_names(release) {
-        smoke::secret(&release.aws, &name).await?;
+        match smoke::secret(&release.aws, &name).await {
+            Ok(_) => {}
+            Err(fault) if fault.may_heal() => return untried(action, &fault.chain()),
+            Err(fault) => return refused(action, &fault),
+        }
     }
-    Ok(())
+    Tried { action: action.to_owned(), allowed: Some(true), detail: String::new() }
 }
 
 /// A sibling's answer to before-install: every action of its stage, tried under its own role.
@@ -174,7 +183,8 @@ pub async fn answer(
     };
     let tried = match hook::within(budget, work).await {
         Ok(all) => all,
-        Err(fault) => vec![tried("opening the release", Err(fault))],
+        Err(fault) if fault.kind == FaultKind::Denied => vec![tried("opening the release", Err(fault))],
+        Err(fault) => vec![untried("opening the release", &fault.chain())],
     };
     Ok(json!(tried))
 }
@@ -192,7 +202,12 @@ pub async fn of_all_stages(release: &Release) -> Result<Vec<Finding>, Fault> {
     let mut all =
         vec![(Stage::BeforeInstall.function().to_owned(), try_all(Stage::BeforeInstall, release).await)];
     for (stage, function) in &release.environment.siblings {
-        all.push((stage.clone(), ask(release, function).await?));
+        let tried = match ask(release, function).await {
+            Ok(tried) => tried,
+            Err(fault) if fault.may_heal() => vec![untried("asking for permissions", &fault.chain())],
+            Err(fault) => vec![refused("asking for permissions", &fault)],
+        };
+        all.push((stage.clone(), tried));
     }
     let mut finding = finding(&all);
     if release.environment.siblings.is_empty() {
@@ -232,7 +247,7 @@ fn finding(all: &[(String, Vec<Tried>)]) -> Finding {
     let each = || all.iter().flat_map(|(stage, tried)| tried.iter().map(move |tried| (stage, tried)));
     let denied: Vec<String> = each()
         .filter(|(_, tried)| tried.allowed == Some(false))
-        .map(|(stage, tried)| format!("{stage} may not call {} ({})", tried.action, tried.detail))
+        .map(|(stage, tried)| format!("{stage}, {}: {}", tried.action, tried.detail))
         .collect();
     let mut finding = if denied.is_empty() {
         let allowed = each().filter(|(_, tried)| tried.allowed == Some(true)).count();
@@ -281,7 +296,7 @@ mod tests {
         )];
         let finding = finding(&all);
         assert_eq!(finding.outcome, Outcome::Fail);
-        assert_eq!(finding.summary, "watch may not call codedeploy:StopDeployment (denied)");
+        assert_eq!(finding.summary, "watch, codedeploy:StopDeployment: denied");
         assert_eq!(finding.caveats.len(), 1);
     }
 }

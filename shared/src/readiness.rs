@@ -24,6 +24,9 @@ pub struct Targets {
     pub why: Option<String>,
 }
 
+/// Longest wait for a lost task to come back, within one look.
+const LONGEST_DOUBT: Duration = Duration::from_secs(30);
+
 /// Asks the balancer for the health of a group's targets.
 pub async fn targets(aws: &Aws, group: &TargetGroup) -> Result<Targets, Fault> {
     let output =
@@ -98,7 +101,6 @@ pub async fn blue_is_healthy(release: &Release) -> Result<Vec<Finding>, Fault> {
 
 /// A look at green while it serves: no healthy target at all, or tasks lost for good, end the release.
 pub async fn green_still_runs(release: &mut Release) -> Result<Vec<Finding>, Fault> {
-    let stable_for = release.plan.readiness.stable_for;
     let targets = targets(&release.aws, &release.rollout.green.target_group).await?;
     let healthy = if targets.registered > targets.not_in_use && targets.healthy == 0 {
         let why = targets.why.as_deref().unwrap_or("the balancer gives no reason");
@@ -115,9 +117,10 @@ pub async fn green_still_runs(release: &mut Release) -> Result<Vec<Finding>, Fau
         )
     };
     let mut tasks = release.rollout.green.tasks;
-    if tasks.is_some_and(lost) {
+    if healthy.outcome == Outcome::Pass && tasks.is_some_and(lost) {
         // A task that is being replaced is missing for a moment; one that stays away is not.
-        tokio::time::sleep(stable_for).await;
+        let half = release.budget.for_checks(clock::now()) / 2;
+        tokio::time::sleep(release.plan.readiness.stable_for.min(LONGEST_DOUBT).min(half)).await;
         rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
         tasks = release.rollout.green.tasks;
     }

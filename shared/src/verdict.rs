@@ -284,6 +284,12 @@ impl Findings {
         self
     }
 
+    /// Whether something could not be checked and will not heal by itself.
+    pub fn any_lasting_fault(&self) -> bool {
+        let heals = |kind| matches!(kind, FaultKind::Unavailable | FaultKind::OutOfTime);
+        self.0.iter().filter_map(|finding| finding.fault.as_ref()).any(|fault| !heals(fault.kind))
+    }
+
     /// Whether something is bad enough to end the release whatever else is found.
     pub fn any_fail(&self) -> bool {
         self.0.iter().any(|finding| finding.outcome == Outcome::Fail)

@@ -19,6 +19,7 @@ use crate::fault::Fault;
 use crate::hook::{self, Release};
 use crate::permissions;
 use crate::policy::plan::Choice;
+use crate::preflight;
 use crate::readiness;
 use crate::report::{self, About};
 use crate::rollout::{self, Deployment, Phase};
@@ -27,7 +28,7 @@ use crate::traffic;
 use crate::verdict::{Answer, Finding, Findings, Outcome, Rules, Verdict, conclude};
 
 /// A rollout longer than this is looked at less often: an execution of Step Functions holds 25,000 events, and a look
-/// takes about eleven of them.
+/// takes nine of them.
 const LONG_ROLLOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Time between looks of a long rollout.
 const LONG_PAUSE: Duration = Duration::from_secs(15 * 60);
@@ -38,6 +39,7 @@ pub async fn begin(release: &Release) -> Result<Vec<Finding>, Fault> {
         deployment_id: release.deployment.id.to_string(),
         duty: Duty::Traffic,
         execution_id: None,
+        answer_by: None,
         after_seconds: seconds(release.plan.sampling.look_every),
         next: None,
     };
@@ -143,7 +145,10 @@ impl Visit<'_> {
             traffic::look(release, &release.plan.traffic, shifting_since, Timestamp::MAX, self.started)
                 .await?;
         report::looked(&self.about, release, &seen);
-        let findings = Findings::new().and("readiness", runs).and("traffic", Ok(seen.findings));
+        let mut findings = Findings::new().and("readiness", runs).and("traffic", Ok(seen.findings));
+        if !release.plan.alarms.is_empty() {
+            findings = findings.and("alarms", preflight::alarms(release).await);
+        }
         if findings.any_fail() {
             Ok(Seen::Findings(findings))
         } else {

@@ -50,32 +50,46 @@ fn load(file: &Path) -> Result<Result<Plan, ()>> {
 
 fn explained(plan: &Plan) -> String {
     let seconds = |duration: std::time::Duration| Quantity::seconds(duration.as_secs_f64());
-    let choice = |choice| if choice == Choice::Fail { "stops the release" } else { "lets the release go on, and says so" };
+    let choice = |choice| {
+        if choice == Choice::Fail { "stops the release" } else { "lets the release go on, and says so" }
+    };
     let mut lines = vec![
         match plan.rules.mode {
             Mode::Enforce => "mode: enforce: CodeDeploy is told what was found".to_owned(),
-            Mode::Observe => "mode: observe: everything is judged and reported, and the release always goes on".to_owned(),
+            Mode::Observe => {
+                "mode: observe: everything is judged and reported, and the release always goes on".to_owned()
+            }
         },
         format!("a check that is inconclusive {}", choice(plan.rules.on_inconclusive)),
         format!("a check that could not be made {}", choice(plan.rules.on_fault)),
         format!(
             "metrics in periods of {}, judged when {} old; a look every {}",
-            seconds(plan.sampling.period), seconds(plan.sampling.ingestion_delay), seconds(plan.sampling.look_every)
+            seconds(plan.sampling.period),
+            seconds(plan.sampling.ingestion_delay),
+            seconds(plan.sampling.look_every)
         ),
         format!(
             "readiness: {} of green's tasks and targets, for {}, within {}",
-            Quantity::share(plan.readiness.healthy), seconds(plan.readiness.stable_for), seconds(plan.readiness.within)
+            Quantity::share(plan.readiness.healthy),
+            seconds(plan.readiness.stable_for),
+            seconds(plan.readiness.within)
         ),
         match &plan.smoke.checks {
-            None => "smoke: the target group's health check through the test listener, 5 times, each within 2 s".to_owned(),
+            None => {
+                "smoke: the target group's health check through the test listener, 5 times, each within 2 s"
+                    .to_owned()
+            }
             Some(checks) => {
-                let names: Vec<String> = checks.iter().map(|check| format!("{} ({} times)", check.name, check.times)).collect();
+                let names: Vec<String> =
+                    checks.iter().map(|check| format!("{} ({} times)", check.name, check.times)).collect();
                 format!("smoke: {}", names.join(", "))
             }
         },
         format!(
             "outage: {} of green's requests bad in {} periods in a row while less than {} of blue's are",
-            Quantity::share(plan.outage.share), plan.outage.periods, Quantity::share(plan.outage.blue_below)
+            Quantity::share(plan.outage.share),
+            plan.outage.periods,
+            Quantity::share(plan.outage.blue_below)
         ),
         "while traffic shifts, green fails when in any complete period".to_owned(),
     ];
@@ -95,10 +109,13 @@ fn explained_gate(gate: &Gate) -> String {
     };
     let bound = match gate.bound {
         Bound::AtMost { limit, tolerate: None } => format!("is above {limit}"),
-        Bound::AtMost { limit, tolerate: Some(times) } => format!("is above {limit} and above {times} times blue's"),
+        Bound::AtMost { limit, tolerate: Some(times) } => {
+            format!("is above {limit} and above {times} times blue's")
+        }
         Bound::AtLeast { limit } => format!("is below {limit}"),
     };
-    format!("  {}: {what} {bound} (periods with {} requests or more)", gate.name, gate.min_requests)
+    let latest = gate.worst_of.map(|periods| format!(", the latest {periods}")).unwrap_or_default();
+    format!("  {}: {what} {bound} (periods with {} requests or more{latest})", gate.name, gate.min_requests)
 }
 
 #[cfg(test)]
@@ -113,7 +130,12 @@ mod tests {
     #[test]
     fn the_checked_in_schema_is_the_one_that_is_generated() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/policy.schema.json");
-        let checked_in: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-        assert_eq!(checked_in, raw::schema(), "write it anew: cargo run -- policy schema > docs/policy.schema.json");
+        let checked_in: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(
+            checked_in,
+            raw::schema(),
+            "write it anew: cargo run -- policy schema > docs/policy.schema.json"
+        );
     }
 }

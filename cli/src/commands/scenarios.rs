@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{ContentArrangement, Table};
 use serde_json::{Value, json};
 use shiftgate_lab::scenario::{Expect, Scenario};
 use shiftgate_lab::world::{self, Played};
@@ -40,7 +40,13 @@ pub fn read(path: &Path) -> Result<Scenario> {
 }
 
 /// Plays the files, at most `jobs` at a time; false when an outcome is not the expected one.
-pub async fn run(project: &Path, binaries: &Path, files: &[PathBuf], as_json: bool, jobs: usize) -> Result<bool> {
+pub async fn run(
+    project: &Path,
+    binaries: &Path,
+    files: &[PathBuf],
+    as_json: bool,
+    jobs: usize,
+) -> Result<bool> {
     if jobs == 0 {
         bail!("--jobs must be at least 1");
     }
@@ -84,13 +90,27 @@ fn name(file: &Path) -> String {
 
 fn table(results: &[Outcome]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["scenario", "ended", "green", "decided by", "seconds", "bad requests", "why"]);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    if table.width().is_none() {
+        // Not a terminal: a log, which is read in a wide window.
+        table.set_width(160);
+    }
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
+        "scenario",
+        "ended",
+        "green",
+        "decided by",
+        "seconds",
+        "bad requests",
+        "why",
+    ]);
     for result in results {
         let differences = result.differences();
         let row = match &result.played {
             Ok(played) => {
                 let decision = played.decision();
-                let ended = format!("{}{}", played.status, if played.rolled_back { ", rolled back" } else { "" });
+                let ended =
+                    format!("{}{}", played.status, if played.rolled_back { ", rolled back" } else { "" });
                 let why = if differences.is_empty() {
                     decision.map(|verdict| verdict.reason.clone()).unwrap_or_default()
                 } else {
@@ -108,7 +128,15 @@ fn table(results: &[Outcome]) -> Table {
             }
             Err(_) => {
                 let empty = String::new;
-                [result.name.clone(), "did not play".to_owned(), empty(), empty(), empty(), empty(), differences.join("; ")]
+                [
+                    result.name.clone(),
+                    "did not play".to_owned(),
+                    empty(),
+                    empty(),
+                    empty(),
+                    empty(),
+                    differences.join("; "),
+                ]
             }
         };
         table.add_row(row);

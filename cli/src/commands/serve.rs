@@ -61,7 +61,12 @@ pub async fn run(project: &Path, binaries: &Path, port: u16) -> Result<bool> {
 }
 
 /// A service of the function's name whose deployment waits at its hook.
-async fn waiting(project: &Path, account: &Account, function: &str, event: &'static str) -> Result<(String, Site)> {
+async fn waiting(
+    project: &Path,
+    account: &Account,
+    function: &str,
+    event: &'static str,
+) -> Result<(String, Site)> {
     let sample = sample(&project.join("events").join(format!("{function}.json")))?;
     let id = sample["DeploymentId"].as_str().or_else(|| sample["deployment_id"].as_str());
     let id = id.with_context(|| format!("events/{function}.json has no deployment id"))?.to_owned();

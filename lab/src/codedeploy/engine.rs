@@ -46,9 +46,11 @@ impl CodeDeploy {
     ) -> Result<String, ApiError> {
         let id = id.map_or_else(new_deployment_id, str::to_owned);
         let mut state = self.lock();
-        if state.deployments.values().any(|other| {
-            other.application == application && other.group == group && !other.status.is_over()
-        }) {
+        if state
+            .deployments
+            .values()
+            .any(|other| other.application == application && other.group == group && !other.status.is_over())
+        {
             return Err(ApiError::client(
                 "DeploymentLimitExceededException",
                 format!("The Deployment Group '{group}' already has an active Deployment"),
@@ -82,7 +84,8 @@ impl CodeDeploy {
         let mut state = self.lock();
         let record = state.deployments.get_mut(id)?;
         record.status = Status::InProgress;
-        let (application, group, creator) = (record.application.clone(), record.group.clone(), record.creator);
+        let (application, group, creator) =
+            (record.application.clone(), record.group.clone(), record.creator);
         let group = state.group_mut(&application, &group).ok()?.clone();
         drop(state);
         self.tell(Happening::Started { deployment: id.to_owned(), creator });
@@ -106,8 +109,11 @@ impl CodeDeploy {
     /// Starts green's tasks and waits until they run.
     async fn install(&self, id: &str, group: &Group) -> Result<(), Failure> {
         let blue = &group.live.target_group;
-        let green_group =
-            group.target_groups.iter().find(|name| *name != blue).ok_or_else(|| ecs_failure("no second target group"))?;
+        let green_group = group
+            .target_groups
+            .iter()
+            .find(|name| *name != blue)
+            .ok_or_else(|| ecs_failure("no second target group"))?;
         let green = group
             .service
             .start(Label::Green, green_group, group.live.desired(), &group.next_version)
@@ -117,7 +123,9 @@ impl CodeDeploy {
         let deadline = tokio::time::Instant::now() + self.pace.minute * 60;
         while green.running() < green.desired() {
             if tokio::time::Instant::now() > deadline {
-                return Err(timed_out("The deployment timed out while waiting for the replacement task set to become healthy."));
+                return Err(timed_out(
+                    "The deployment timed out while waiting for the replacement task set to become healthy.",
+                ));
             }
             tokio::time::sleep(INSTALL_POLL).await;
         }
@@ -128,7 +136,10 @@ impl CodeDeploy {
         if group.service.balancer.test_address().is_none() {
             return Ok(());
         }
-        let green = self.deployment(id).and_then(|record| record.green).ok_or_else(|| ecs_failure("no green tasks"))?;
+        let green = self
+            .deployment(id)
+            .and_then(|record| record.green)
+            .ok_or_else(|| ecs_failure("no green tasks"))?;
         set_weights(&group.service, ListenerKind::Test, &[(&green, 100.0)])
     }
 
@@ -139,7 +150,11 @@ impl CodeDeploy {
             return Err(ecs_failure("a colour has no tasks"));
         };
         for (weight, minutes) in record.shift.steps() {
-            set_weights(&group.service, ListenerKind::Production, &[(&blue, 100.0 - weight), (&green, weight)])?;
+            set_weights(
+                &group.service,
+                ListenerKind::Production,
+                &[(&blue, 100.0 - weight), (&green, weight)],
+            )?;
             self.update(id, |record| record.green_weight = weight);
             self.tell(Happening::Weight { deployment: id.to_owned(), green: weight });
             tokio::time::sleep(self.pace.minute.mul_f64(minutes)).await;
@@ -162,11 +177,13 @@ impl CodeDeploy {
         });
         if let Hook::Function(function) = hook {
             let payload = json!({"DeploymentId": id, "LifecycleEventHookExecutionId": execution_id});
-            self.lambda.invoke_async(function, payload.to_string().into_bytes()).map_err(|error| Failure {
-                status: Status::Failed,
-                code: "IAM_ROLE_PERMISSIONS",
-                message: format!("The function {function} cannot be invoked: {error}"),
-                roll_back: RollBack::IfOnFailure,
+            self.lambda.invoke_async(function, payload.to_string().into_bytes()).map_err(|error| {
+                Failure {
+                    status: Status::Failed,
+                    code: "IAM_ROLE_PERMISSIONS",
+                    message: format!("The function {function} cannot be invoked: {error}"),
+                    roll_back: RollBack::IfOnFailure,
+                }
             })?;
         }
         let report = tokio::time::timeout(self.pace.hook_timeout, async {
@@ -208,7 +225,8 @@ impl CodeDeploy {
             if let Some(stop) = asked.borrow_and_update().clone() {
                 return stop;
             }
-            let ringing = if group.alarms.is_empty() { Vec::new() } else { self.cloudwatch.ringing(&group.alarms) };
+            let ringing =
+                if group.alarms.is_empty() { Vec::new() } else { self.cloudwatch.ringing(&group.alarms) };
             if !ringing.is_empty() {
                 return Stop::Alarm(ringing);
             }
@@ -263,7 +281,11 @@ impl CodeDeploy {
         });
         let Some(record) = record else { return };
         for event in record.events.iter().filter(|event| event.status == EventStatus::Failed) {
-            self.tell(Happening::Event { deployment: id.to_owned(), event: event.name, status: EventStatus::Failed });
+            self.tell(Happening::Event {
+                deployment: id.to_owned(),
+                event: event.name,
+                status: EventStatus::Failed,
+            });
         }
         self.tell(Happening::Ended { deployment: id.to_owned(), status: failure.status, error: Some(error) });
         // Before Install there is nothing to undo.
@@ -340,7 +362,11 @@ impl CodeDeploy {
     }
 }
 
-fn set_weights(service: &Service, listener: ListenerKind, weights: &[(&Arc<TaskSet>, f64)]) -> Result<(), Failure> {
+fn set_weights(
+    service: &Service,
+    listener: ListenerKind,
+    weights: &[(&Arc<TaskSet>, f64)],
+) -> Result<(), Failure> {
     let weights: Vec<(String, u32)> =
         weights.iter().map(|(set, weight)| (set.target_group.clone(), weight.round() as u32)).collect();
     service.balancer.set_weights(listener, &weights).map_err(|error| ecs_failure(&error.to_string()))
@@ -357,7 +383,10 @@ fn failure_of(stop: Stop) -> Failure {
         Stop::Alarm(names) => Failure {
             status: Status::Stopped,
             code: "ALARM_ACTIVE",
-            message: format!("One or more alarms have been activated according to the Amazon CloudWatch metrics you selected, and the affected deployments have been stopped. Activated alarms: <{}>", names.join(", ")),
+            message: format!(
+                "One or more alarms have been activated according to the Amazon CloudWatch metrics you selected, and the affected deployments have been stopped. Activated alarms: <{}>",
+                names.join(", ")
+            ),
             roll_back: RollBack::IfOnAlarm,
         },
     }

@@ -132,12 +132,15 @@ impl State {
                 format!("No application found for name: {application}"),
             ));
         }
-        self.groups.iter_mut().find(|group| group.application == application && group.name == name).ok_or_else(|| {
-            ApiError::client(
-                "DeploymentGroupDoesNotExistException",
-                format!("No Deployment Group found for name: {name}"),
-            )
-        })
+        self.groups
+            .iter_mut()
+            .find(|group| group.application == application && group.name == name)
+            .ok_or_else(|| {
+                ApiError::client(
+                    "DeploymentGroupDoesNotExistException",
+                    format!("No Deployment Group found for name: {name}"),
+                )
+            })
     }
 
     fn deployment_mut(&mut self, id: &str) -> Result<&mut DeploymentRecord, ApiError> {

@@ -49,8 +49,12 @@ impl Shift {
             "CodeDeployDefault.ECSAllAtOnce" => Self::AllAtOnce,
             "CodeDeployDefault.ECSCanary10Percent5Minutes" => Self::Canary { percent: 10.0, minutes: 5.0 },
             "CodeDeployDefault.ECSCanary10Percent15Minutes" => Self::Canary { percent: 10.0, minutes: 15.0 },
-            "CodeDeployDefault.ECSLinear10PercentEvery1Minutes" => Self::Linear { percent: 10.0, minutes: 1.0 },
-            "CodeDeployDefault.ECSLinear10PercentEvery3Minutes" => Self::Linear { percent: 10.0, minutes: 3.0 },
+            "CodeDeployDefault.ECSLinear10PercentEvery1Minutes" => {
+                Self::Linear { percent: 10.0, minutes: 1.0 }
+            }
+            "CodeDeployDefault.ECSLinear10PercentEvery3Minutes" => {
+                Self::Linear { percent: 10.0, minutes: 3.0 }
+            }
             _ => return None,
         })
     }
@@ -69,7 +73,9 @@ impl Shift {
             (Some(name), _) => name.to_owned(),
             (None, Self::AllAtOnce) => "CodeDeployDefault.ECSAllAtOnce".to_owned(),
             (None, Self::Canary { percent, minutes }) => format!("Canary{percent}Percent{minutes}Minutes"),
-            (None, Self::Linear { percent, minutes }) => format!("Linear{percent}PercentEvery{minutes}Minutes"),
+            (None, Self::Linear { percent, minutes }) => {
+                format!("Linear{percent}PercentEvery{minutes}Minutes")
+            }
         }
     }
 
@@ -326,7 +332,14 @@ impl DeploymentRecord {
 
 impl EventRecord {
     fn new(name: &'static str) -> Self {
-        Self { name, status: EventStatus::Pending, started: None, ended: None, execution_id: None, report: None }
+        Self {
+            name,
+            status: EventStatus::Pending,
+            started: None,
+            ended: None,
+            execution_id: None,
+            report: None,
+        }
     }
 }
 

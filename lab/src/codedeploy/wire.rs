@@ -37,7 +37,9 @@ impl CodeDeploy {
             "GetDeploymentTarget" => self.get_deployment_target(&read(body)?),
             "BatchGetDeploymentTargets" => self.batch_get_deployment_targets(&read(body)?),
             "ListDeploymentTargets" => self.list_deployment_targets(&read(body)?),
-            "ListDeployments" => Ok(json!({"deployments": self.lock().deployments.keys().collect::<Vec<_>>()})),
+            "ListDeployments" => {
+                Ok(json!({"deployments": self.lock().deployments.keys().collect::<Vec<_>>()}))
+            }
             "PutLifecycleEventHookExecutionStatus" => self.put_hook_status(&read(body)?),
             "StopDeployment" => self.stop_deployment(&read(body)?),
             "CreateDeployment" => self.create_deployment(&read(body)?),
@@ -61,7 +63,11 @@ impl CodeDeploy {
             "deploymentStyle": {"deploymentType": "BLUE_GREEN", "deploymentOption": "WITH_TRAFFIC_CONTROL"},
         });
         set(&mut info, "completeTime", record.completed.map(seconds));
-        set(&mut info, "errorInformation", record.error.map(|(code, message)| json!({"code": code, "message": message})));
+        set(
+            &mut info,
+            "errorInformation",
+            record.error.map(|(code, message)| json!({"code": code, "message": message})),
+        );
         let rollback = match (&record.rolled_back_by, &record.rollback_of) {
             (Some(by), _) => Some(json!({"rollbackDeploymentId": by})),
             (None, Some(of)) => Some(json!({"rollbackTriggeringDeploymentId": of})),
@@ -72,18 +78,31 @@ impl CodeDeploy {
     }
 
     fn get_deployment_group(&self, input: &Input) -> Result<Value, ApiError> {
-        let application = required(input.application_name.as_ref(), "ApplicationNameRequiredException", "application name")?;
-        let name = required(input.deployment_group_name.as_ref(), "DeploymentGroupNameRequiredException", "deployment group name")?;
+        let application = required(
+            input.application_name.as_ref(),
+            "ApplicationNameRequiredException",
+            "application name",
+        )?;
+        let name = required(
+            input.deployment_group_name.as_ref(),
+            "DeploymentGroupNameRequiredException",
+            "deployment group name",
+        )?;
         let mut state = self.lock();
         let group = state.group_mut(application, name)?.clone();
-        let last = group.last_successful.as_ref().map(|id| json!({"deploymentId": id, "status": "Succeeded"}));
+        let last =
+            group.last_successful.as_ref().map(|id| json!({"deploymentId": id, "status": "Succeeded"}));
         let mut info = group_info(&group);
         set(&mut info, "lastSuccessfulDeployment", last);
         Ok(json!({"deploymentGroupInfo": info}))
     }
 
     fn get_deployment_target(&self, input: &Input) -> Result<Value, ApiError> {
-        let wanted = required(input.target_id.as_ref(), "DeploymentTargetIdRequiredException", "deployment target ID")?;
+        let wanted = required(
+            input.target_id.as_ref(),
+            "DeploymentTargetIdRequiredException",
+            "deployment target ID",
+        )?;
         let mut targets = self.targets(deployment_id(input)?)?;
         targets.retain(|(id, _)| id == wanted);
         match targets.pop() {
@@ -113,7 +132,10 @@ impl CodeDeploy {
         let mut state = self.lock();
         let record = state.deployment_mut(id)?.clone();
         if record.status == Status::Created {
-            return Err(ApiError::client("DeploymentNotStartedException", format!("The deployment {id} has not started")));
+            return Err(ApiError::client(
+                "DeploymentNotStartedException",
+                format!("The deployment {id} has not started"),
+            ));
         }
         let group = state.group_mut(&record.application, &record.group)?;
         let target_id = format!("{}:{}", group.service.cluster, group.service.name);
@@ -144,7 +166,8 @@ impl CodeDeploy {
         };
         let over = record.status.is_over();
         let execution_id = input.lifecycle_event_hook_execution_id.as_deref().unwrap_or_default();
-        let event = record.events.iter_mut().find(|event| event.execution_id.as_deref() == Some(execution_id));
+        let event =
+            record.events.iter_mut().find(|event| event.execution_id.as_deref() == Some(execution_id));
         let Some(event) = event else {
             return Err(ApiError::client(
                 "InvalidLifecycleEventHookExecutionIdException",
@@ -181,12 +204,23 @@ impl CodeDeploy {
     }
 
     fn create_deployment(self: &Arc<Self>, input: &Input) -> Result<Value, ApiError> {
-        let application = required(input.application_name.as_ref(), "ApplicationNameRequiredException", "application name")?;
-        let group = required(input.deployment_group_name.as_ref(), "DeploymentGroupNameRequiredException", "deployment group name")?;
+        let application = required(
+            input.application_name.as_ref(),
+            "ApplicationNameRequiredException",
+            "application name",
+        )?;
+        let group = required(
+            input.deployment_group_name.as_ref(),
+            "DeploymentGroupNameRequiredException",
+            "deployment group name",
+        )?;
         let shift = match &input.deployment_config_name {
             None => None,
             Some(name) => Some(Shift::predefined(name).ok_or_else(|| {
-                ApiError::client("DeploymentConfigDoesNotExistException", format!("No Deployment Configuration found for name: {name}"))
+                ApiError::client(
+                    "DeploymentConfigDoesNotExistException",
+                    format!("No Deployment Configuration found for name: {name}"),
+                )
             })?),
         };
         let id = self.deploy(application, group, shift, None)?;
@@ -195,15 +229,19 @@ impl CodeDeploy {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::client("SerializationException", error.to_string()))
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::client("SerializationException", error.to_string()))
 }
 
 fn deployment_id(input: &Input) -> Result<&str, ApiError> {
-    required(input.deployment_id.as_ref(), "DeploymentIdRequiredException", "deployment ID").map(String::as_str)
+    required(input.deployment_id.as_ref(), "DeploymentIdRequiredException", "deployment ID")
+        .map(String::as_str)
 }
 
 fn required<'a>(value: Option<&'a String>, code: &str, what: &str) -> Result<&'a String, ApiError> {
-    value.filter(|text| !text.is_empty()).ok_or_else(|| ApiError::client(code, format!("At least one {what} must be specified")))
+    value
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| ApiError::client(code, format!("At least one {what} must be specified")))
 }
 
 fn no_target(id: &str) -> ApiError {

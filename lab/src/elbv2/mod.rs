@@ -87,7 +87,9 @@ fn target_groups(balancers: &[Arc<LoadBalancer>], form: &Form) -> Result<Describ
             .filter(|(_, group)| group.in_use())
             .collect(),
         _ => {
-            return Err(invalid("Specify one of: a load balancer ARN, target group ARNs, target group names"));
+            return Err(invalid(
+                "Specify one of: a load balancer ARN, target group ARNs, target group names",
+            ));
         }
     };
     let described = chosen.into_iter().map(|(balancer, group)| wire::target_group(balancer, group));

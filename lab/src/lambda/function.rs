@@ -75,7 +75,12 @@ impl Function {
         std::iter::from_fn(|| idle.pop()).find_map(|mut sandbox| sandbox.is_fit_for(spec).then_some(sandbox))
     }
 
-    async fn serve(&self, mut sandbox: Sandbox, request: &Request, init: Option<Duration>) -> (Invocation, Usage) {
+    async fn serve(
+        &self,
+        mut sandbox: Sandbox,
+        request: &Request,
+        init: Option<Duration>,
+    ) -> (Invocation, Usage) {
         let started = Instant::now();
         let invocation = sandbox.serve(request, self.take_kill()).await;
         let usage = Usage { duration: started.elapsed(), init, peak_megabytes: sandbox.peak_megabytes() };

@@ -32,7 +32,11 @@ pub(super) struct Log {
 impl Log {
     pub fn write(&self, request_id: &str, line: String) {
         // That nobody listens is no error.
-        let _ = self.lines.send(LogLine { function: self.function.clone(), request_id: request_id.to_owned(), line });
+        let _ = self.lines.send(LogLine {
+            function: self.function.clone(),
+            request_id: request_id.to_owned(),
+            line,
+        });
     }
 }
 
@@ -154,7 +158,8 @@ async fn exit(child: &mut Child) -> FunctionError {
 
 /// The program in the environment that Lambda gives it, and in nothing of ours.
 fn command(spec: &FunctionSpec) -> Command {
-    let stream = format!("{}/[$LATEST]{}", jiff::Zoned::now().strftime("%Y/%m/%d"), uuid::Uuid::new_v4().simple());
+    let stream =
+        format!("{}/[$LATEST]{}", jiff::Zoned::now().strftime("%Y/%m/%d"), uuid::Uuid::new_v4().simple());
     let mut command = Command::new(&spec.binary);
     command
         .env_clear()

@@ -80,7 +80,9 @@ async fn lines_until(logs: &mut broadcast::Receiver<LogLine>, last: &str) -> Vec
             lines.push(logs.recv().await.unwrap().line);
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), read).await.unwrap_or_else(|_| panic!("no line with {last:?}"));
+    tokio::time::timeout(Duration::from_secs(5), read)
+        .await
+        .unwrap_or_else(|_| panic!("no line with {last:?}"));
     lines
 }
 
@@ -106,7 +108,9 @@ async fn a_warm_process_is_used_again_until_the_function_changes() {
     let (first, _) = invoke(&lambda, &json!({})).await;
     let (second, _) = invoke(&lambda, &json!({})).await;
     assert_eq!((&second["pid"], &second["served"]), (&first["pid"], &json!(2)));
-    lambda.update("probe", |spec| drop(spec.environment.insert("MODE".to_owned(), "new".to_owned()))).unwrap();
+    lambda
+        .update("probe", |spec| drop(spec.environment.insert("MODE".to_owned(), "new".to_owned())))
+        .unwrap();
     let (third, _) = invoke(&lambda, &json!({})).await;
     assert_ne!(third["pid"], first["pid"]);
     assert_eq!(third["environment"]["MODE"], "new");

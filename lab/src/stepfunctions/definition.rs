@@ -224,7 +224,8 @@ impl Definition {
     /// Reads a definition, with `${Name}` replaced by the value of `Name` in `substitutions`.
     pub fn load(text: &str, substitutions: &BTreeMap<String, String>) -> anyhow::Result<Self> {
         let json = substitute(text, substitutions)?;
-        let definition: Self = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&json))?;
+        let definition: Self =
+            serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&json))?;
         definition.check_target(&definition.start_at).context("StartAt")?;
         for (name, state) in &definition.states {
             definition.check(state).with_context(|| format!("state {name}"))?;
@@ -243,7 +244,10 @@ impl Definition {
             }
             State::Pass(pass) => self.check_end(pass.next.as_deref(), pass.end),
             State::Wait(wait) => {
-                ensure!(wait.seconds.is_some() != wait.seconds_path.is_some(), "either Seconds or SecondsPath");
+                ensure!(
+                    wait.seconds.is_some() != wait.seconds_path.is_some(),
+                    "either Seconds or SecondsPath"
+                );
                 self.check_end(wait.next.as_deref(), wait.end)
             }
             State::Choice(choice) => {

@@ -90,9 +90,11 @@ impl Execution {
         }
         let (kind, field, details) = match &status {
             Status::Running => return,
-            Status::Succeeded(output) => {
-                ("ExecutionSucceeded", "executionSucceededEventDetails", json!({"output": output.to_string()}))
-            }
+            Status::Succeeded(output) => (
+                "ExecutionSucceeded",
+                "executionSucceededEventDetails",
+                json!({"output": output.to_string()}),
+            ),
             Status::Failed(TaskError { error, cause }) => {
                 ("ExecutionFailed", "executionFailedEventDetails", json!({"error": error, "cause": cause}))
             }
@@ -125,7 +127,9 @@ impl Execution {
         let mut description = self.summary();
         let details = match lock(&self.record).status.clone() {
             Status::Running | Status::TimedOut => json!({}),
-            Status::Succeeded(output) => json!({"output": output.to_string(), "outputDetails": {"included": true}}),
+            Status::Succeeded(output) => {
+                json!({"output": output.to_string(), "outputDetails": {"included": true}})
+            }
             Status::Failed(TaskError { error, cause }) => json!({"error": error, "cause": cause}),
             Status::Aborted { error, cause } => json!({"error": error, "cause": cause}),
         };

@@ -58,7 +58,8 @@ pub type Invoke = Arc<dyn Fn(String, Value) -> BoxFuture<'static, Result<Value, 
 
 /// Calls another service: its name (`codedeploy`), the action (`putLifecycleEventHookExecutionStatus`), and the
 /// parameters as the definition writes them (`DeploymentId`).
-pub type CallAws = Arc<dyn Fn(String, String, Value) -> BoxFuture<'static, Result<Value, TaskError>> + Send + Sync>;
+pub type CallAws =
+    Arc<dyn Fn(String, String, Value) -> BoxFuture<'static, Result<Value, TaskError>> + Send + Sync>;
 
 /// An [`Invoke`] by the lab's Lambda, with the error names that Step Functions gives.
 pub fn invoke_by(lambda: Arc<Lambda>) -> Invoke {

@@ -105,7 +105,9 @@ impl StateMachines {
             .rev()
             .filter(|started| started.execution.machine.arn() == machine)
             .map(|started| started.execution.summary())
-            .filter(|summary| request.status_filter.as_deref().is_none_or(|status| summary["status"] == status))
+            .filter(|summary| {
+                request.status_filter.as_deref().is_none_or(|status| summary["status"] == status)
+            })
             .collect();
         page("executions", newest_first, request.max_results, request.next_token)
     }
@@ -147,9 +149,9 @@ impl StateMachines {
 
     fn started(&self, arn: &str) -> Result<Started, ApiError> {
         check_arn(arn)?;
-        find(&lock(&self.executions), arn)
-            .cloned()
-            .ok_or_else(|| ApiError::client("ExecutionDoesNotExist", format!("Execution Does Not Exist: '{arn}'")))
+        find(&lock(&self.executions), arn).cloned().ok_or_else(|| {
+            ApiError::client("ExecutionDoesNotExist", format!("Execution Does Not Exist: '{arn}'"))
+        })
     }
 }
 
@@ -173,12 +175,17 @@ fn check_name(name: &str) -> Result<(), ApiError> {
 }
 
 /// One page of `items` under the name `field`. The token is the place where the next page begins.
-fn page(field: &str, items: Vec<Value>, max_results: usize, token: Option<String>) -> Result<Value, ApiError> {
+fn page(
+    field: &str,
+    items: Vec<Value>,
+    max_results: usize,
+    token: Option<String>,
+) -> Result<Value, ApiError> {
     let start = match token {
         None => 0,
-        Some(token) => {
-            token.parse().map_err(|_| ApiError::client("InvalidToken", format!("Invalid Token: '{token}'")))?
-        }
+        Some(token) => token
+            .parse()
+            .map_err(|_| ApiError::client("InvalidToken", format!("Invalid Token: '{token}'")))?,
     };
     let size = if max_results == 0 { 100 } else { max_results.min(1000) };
     let more = items.len() > start + size;

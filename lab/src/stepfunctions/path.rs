@@ -34,7 +34,8 @@ impl TryFrom<String> for Path {
         let query = if of_context { &text[1..] } else { text.as_str() };
         let query = JsonPath::parse(query).map_err(|error| format!("the path {text:?}: {error}"))?;
         let mut outside_quotes = text.split('\'').step_by(2);
-        let finds_many = outside_quotes.any(|part| part.contains(['*', '?', ',', ':']) || part.contains(".."));
+        let finds_many =
+            outside_quotes.any(|part| part.contains(['*', '?', ',', ':']) || part.contains(".."));
         Ok(Self { text, query, of_context, finds_many })
     }
 }
@@ -113,7 +114,8 @@ impl TryFrom<Option<String>> for ResultPath {
         let mut names = names.ok_or_else(|| format!("the ResultPath {path:?} does not start with $"))?;
         let root = names.next();
         let names: Vec<String> = names.collect();
-        let plain = |name: &String| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-".contains(c));
+        let plain =
+            |name: &String| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_-".contains(c));
         if root.is_none_or(|root| root.is_empty()) && names.iter().all(plain) {
             Ok(Self::At(names))
         } else {
@@ -153,8 +155,12 @@ impl TryFrom<Value> for Template {
 
     fn try_from(value: Value) -> Result<Self, String> {
         match value {
-            Value::Array(items) => items.into_iter().map(Self::try_from).collect::<Result<_, _>>().map(Self::Array),
-            Value::Object(fields) => fields.into_iter().map(field).collect::<Result<_, _>>().map(Self::Object),
+            Value::Array(items) => {
+                items.into_iter().map(Self::try_from).collect::<Result<_, _>>().map(Self::Array)
+            }
+            Value::Object(fields) => {
+                fields.into_iter().map(field).collect::<Result<_, _>>().map(Self::Object)
+            }
             literal => Ok(Self::Literal(literal)),
         }
     }
@@ -174,7 +180,9 @@ impl Template {
             Self::Literal(value) => Ok(value.clone()),
             Self::Path(path) => path.read(scope, "States.ParameterPathFailure"),
             Self::Array(items) => items.iter().map(|item| item.fill(scope)).collect(),
-            Self::Object(fields) => fields.iter().map(|(name, field)| Ok((name.clone(), field.fill(scope)?))).collect(),
+            Self::Object(fields) => {
+                fields.iter().map(|(name, field)| Ok((name.clone(), field.fill(scope)?))).collect()
+            }
         }
     }
 
@@ -193,7 +201,9 @@ mod tests {
     use super::*;
 
     fn find(path: &str, data: &Value) -> Option<Value> {
-        Path::try_from(path.to_owned()).unwrap().find(Scope { data, context: &json!({"Execution": {"Name": "one"}}) })
+        Path::try_from(path.to_owned())
+            .unwrap()
+            .find(Scope { data, context: &json!({"Execution": {"Name": "one"}}) })
     }
 
     #[test]
@@ -217,7 +227,8 @@ mod tests {
 
     #[test]
     fn a_result_goes_where_its_path_says() {
-        let put = |path: &str, input| ResultPath::try_from(Some(path.to_owned())).unwrap().put(input, json!("new"));
+        let put =
+            |path: &str, input| ResultPath::try_from(Some(path.to_owned())).unwrap().put(input, json!("new"));
         assert_eq!(put("$", json!({"a": 1})).unwrap(), json!("new"));
         assert_eq!(put("$.b", json!({"a": 1})).unwrap(), json!({"a": 1, "b": "new"}));
         assert_eq!(put("$.b.c", json!({"b": {"d": 2}})).unwrap(), json!({"b": {"c": "new", "d": 2}}));

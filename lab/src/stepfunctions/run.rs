@@ -113,7 +113,8 @@ impl Visit<'_> {
             None => wait.seconds.unwrap_or_default(),
             Some(path) => {
                 let found = path.read(self.scope(&data), "States.Runtime")?;
-                let no_number = || TaskError::new("States.Runtime", format!("{found} is no whole number of seconds"));
+                let no_number =
+                    || TaskError::new("States.Runtime", format!("{found} is no whole number of seconds"));
                 found.as_u64().ok_or_else(no_number)?
             }
         };
@@ -130,7 +131,8 @@ impl Visit<'_> {
                 break;
             }
         }
-        let no_match = || TaskError::new("States.NoChoiceMatched", format!("no rule of {} fits {data}", self.name));
+        let no_match =
+            || TaskError::new("States.NoChoiceMatched", format!("no rule of {} fits {data}", self.name));
         let next = next.ok_or_else(no_match)?;
         Ok((choice.output_path.of(data, &self.context)?, Some(next)))
     }
@@ -148,7 +150,10 @@ impl Visit<'_> {
                 other => Err(TaskError::new("States.Runtime", format!("{other} is no text"))),
             },
         };
-        Ok(TaskError { error: text(&fail.error, &fail.error_path)?, cause: text(&fail.cause, &fail.cause_path)? })
+        Ok(TaskError {
+            error: text(&fail.error, &fail.error_path)?,
+            cause: text(&fail.cause, &fail.cause_path)?,
+        })
     }
 
     /// Calls until the task succeeds, or until no rule says to try again.
@@ -195,7 +200,9 @@ impl Visit<'_> {
         event("TaskStarted", "taskStartedEventDetails", &[]);
         let result = self.limited_call(task, parameters).await;
         match &result {
-            Ok(output) => event("TaskSucceeded", "taskSucceededEventDetails", &[("output", &output.to_string())]),
+            Ok(output) => {
+                event("TaskSucceeded", "taskSucceededEventDetails", &[("output", &output.to_string())])
+            }
             Err(TaskError { error, cause }) => {
                 let fields = [("error", error.as_str()), ("cause", cause.as_str())];
                 if error == "States.Timeout" {
@@ -211,7 +218,9 @@ impl Visit<'_> {
     async fn limited_call(&self, task: &Task, parameters: Value) -> Result<Value, TaskError> {
         let Some(seconds) = task.timeout_seconds else { return self.call(&task.resource, parameters).await };
         let late = |_| Err(TaskError::new("States.Timeout", format!("the task took more than {seconds} s")));
-        timeout(Duration::from_secs(seconds), self.call(&task.resource, parameters)).await.unwrap_or_else(late)
+        timeout(Duration::from_secs(seconds), self.call(&task.resource, parameters))
+            .await
+            .unwrap_or_else(late)
     }
 
     async fn call(&self, resource: &Resource, mut parameters: Value) -> Result<Value, TaskError> {

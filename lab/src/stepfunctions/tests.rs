@@ -62,7 +62,8 @@ async fn start(machines: &Arc<StateMachines>, definition: &str, input: &Value) -
 async fn ended(machines: &Arc<StateMachines>, arn: &str) -> Value {
     let wait = async {
         loop {
-            let description = call(machines, "DescribeExecution", json!({"executionArn": arn})).await.unwrap();
+            let description =
+                call(machines, "DescribeExecution", json!({"executionArn": arn})).await.unwrap();
             if description["status"] != "RUNNING" {
                 return description;
             }
@@ -109,7 +110,8 @@ async fn a_functions_arn_gets_the_input_as_it_is() {
 }
 
 fn task(more: &Value) -> Value {
-    let mut task = json!({"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:sqs:sendMessage", "End": true});
+    let mut task =
+        json!({"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:sqs:sendMessage", "End": true});
     task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     task
 }
@@ -173,7 +175,10 @@ async fn faults_of_the_data_have_the_languages_names() {
         (only(json!({"Variable": "$.m", "NumericEquals": 8, "Next": "B"})), "States.Runtime"),
         (json!({"A": {"Type": "Wait", "SecondsPath": "$.half", "End": true}}), "States.Runtime"),
         (json!({"A": {"Type": "Pass", "InputPath": "$.missing", "End": true}}), "States.Runtime"),
-        (json!({"A": {"Type": "Pass", "Parameters": {"a.$": "$.m"}, "End": true}}), "States.ParameterPathFailure"),
+        (
+            json!({"A": {"Type": "Pass", "Parameters": {"a.$": "$.m"}, "End": true}}),
+            "States.ParameterPathFailure",
+        ),
         (json!({"A": {"Type": "Pass", "ResultPath": "$.n.a", "End": true}}), "States.ResultPathMatchFailure"),
     ] {
         let (description, _) = check(states, json!({"n": 7, "half": 0.5}), vec![]).await;
@@ -296,7 +301,8 @@ fn look(duty: &str, next: &str) -> Value {
 
 #[tokio::test]
 async fn the_watch_looks_until_a_look_is_done() {
-    let answers = vec![Ok(look("traffic", "again")), Ok(look("traffic", "again")), Ok(look("traffic", "done"))];
+    let answers =
+        vec![Ok(look("traffic", "again")), Ok(look("traffic", "again")), Ok(look("traffic", "done"))];
     let (description, calls) = check_watch("traffic", answers).await;
     assert_eq!(output(&description), look("traffic", "done"));
     let again = json!(["watch", look("traffic", "again")]);
@@ -318,8 +324,12 @@ async fn a_bake_that_keeps_failing_is_answered_with_failed() {
     let mut answers = vec![error("Runtime.ExitError"); 4];
     answers.extend([error("CodeDeploy.ThrottlingException"), Ok(json!({}))]);
     let (description, calls) = check_watch("bake", answers).await;
-    assert_eq!((&description["status"], &description["error"]), (&json!("FAILED"), &json!("Runtime.ExitError")));
-    let parameters = json!({"DeploymentId": "d-1", "LifecycleEventHookExecutionId": "hook-1", "Status": "Failed"});
+    assert_eq!(
+        (&description["status"], &description["error"]),
+        (&json!("FAILED"), &json!("Runtime.ExitError"))
+    );
+    let parameters =
+        json!({"DeploymentId": "d-1", "LifecycleEventHookExecutionId": "hook-1", "Status": "Failed"});
     assert_eq!(calls.len(), 6);
     assert_eq!(calls[5], json!(["codedeploy", "putLifecycleEventHookExecutionStatus", parameters]));
 }

@@ -20,7 +20,7 @@ pub const READINESS: Readiness =
 pub const OUTAGE: Outage =
     Outage { share: 0.5, min_requests: 20, periods: 2, at_once_from: 200, blue_below: 0.1 };
 
-/// Five minutes at 100 %: three that are complete after the ingestion delay.
+/// Five minutes at 100 %: at least four complete ones, judged when they are in.
 pub const BAKE: Duration = Duration::from_secs(300);
 /// CodeDeploy waits one hour for a hook; what comes before and after the bake needs some of it.
 pub const LONGEST_BAKE: Duration = Duration::from_secs(50 * 60);

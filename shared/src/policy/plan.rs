@@ -434,7 +434,9 @@ fn check(raw: raw::Check, key: &str, faults: &mut Faults) -> Check {
     );
     let (method, path) = given.pop().unwrap_or((Method::GET, "/".to_owned()));
     let method_key = format!("{key}.{}", method.as_str().to_ascii_lowercase());
-    faults.require(path.starts_with('/'), &method_key, "the path must begin with `/`");
+    // `//host` would be another host.
+    let local = path.starts_with('/') && !path.starts_with("//") && !path.contains('\\');
+    faults.require(local, &method_key, "the path must begin with one `/`");
     let headers = raw
         .headers
         .into_iter()
@@ -561,6 +563,11 @@ fn gate(raw: raw::Gate, key: &str, faults: &mut Faults) -> Option<Gate> {
     };
     let bound = bound(raw.limit, raw.tolerate.map(|times| times.0), raw.at_least, &measure, key, faults)?;
     faults.require(raw.worst_of != Some(0), &format!("{key}.worst_of"), "at least 1");
+    faults.require(
+        !matches!(bound, Bound::AtMost { tolerate: Some(_), .. }) || tells_colours_apart(&measure),
+        &format!("{key}.tolerate"),
+        "comparing green with blue needs a dimension with `{target_group}`",
+    );
     Some(Gate {
         name: raw.name.unwrap_or(default_name),
         measure,
@@ -651,6 +658,12 @@ fn dimensions(raw: &raw::Gate, key: &str, metric: &str, faults: &mut Faults) -> 
             Vec::new()
         }
     }
+}
+
+/// Whether the series of the two colours differ.
+fn tells_colours_apart(measure: &Measure) -> bool {
+    let (Measure::Share { bad: metric, .. } | Measure::Statistic { metric, .. }) = measure;
+    metric.dimensions.iter().any(|(_, value)| value.contains("{target_group}"))
 }
 
 fn unknown_placeholder(template: &str) -> Option<&str> {

@@ -15,7 +15,7 @@ pub fn markdown(about: &About, verdict: &Verdict) -> String {
 
 fn write(text: &mut String, about: &About, verdict: &Verdict) -> std::fmt::Result {
     writeln!(text, "# {}: {} ({})", about.stage, verdict.answer.as_str(), verdict.outcome)?;
-    writeln!(text, "\n**{}**\n", verdict.reason)?;
+    writeln!(text, "\n**{}**\n", verdict.reason.replace('\n', " "))?;
     write!(text, "Deployment {}", about.deployment_id)?;
     if let Some(deployment) = &about.deployment {
         write!(

@@ -98,6 +98,14 @@ impl<'a> Requests<'a> {
     }
 }
 
+/// Follows a few redirects, but never to another host: the headers may hold secrets.
+fn within_the_host() -> Redirects {
+    Redirects::custom(|attempt| {
+        let same = attempt.previous().last().is_some_and(|previous| previous.host() == attempt.url().host());
+        if same && attempt.previous().len() <= MOST_REDIRECTS { attempt.follow() } else { attempt.stop() }
+    })
+}
+
 async fn addresses(url: &Url) -> Result<Vec<SocketAddr>, Fault> {
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or(443);
