@@ -1,14 +1,16 @@
 //! Metric math: expressions over series, evaluated timestamp by timestamp.
 //!
-//! Known are numbers, the ids of other queries, `+ - * /`, comparisons, parentheses, `FILL(series, value)`,
-//! `IF(condition, then, else)`, and `SUM`, `AVG`, `MIN`, `MAX` over an array such as `[m1, m2]`.
+//! Known are numbers, the ids of other queries, `+ - * /`, comparisons, `&& || !`, parentheses,
+//! `FILL(series, value)`, `IF(condition, then, else)`, and `SUM`, `AVG`, `MIN`, `MAX` over an array such as
+//! `[m1, m2]`. That is a part of the Common Expression Language, but for the functions, so a CEL library parses
+//! and evaluates it; what else CEL knows is refused. An id here must not be a reserved word of CEL, such as `for`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use evalexpr::{
-    Context, ContextWithMutableFunctions, ContextWithMutableVariables, EvalexprError, EvalexprResult,
-    Function, HashMapContext, Node, Operator, Value, build_operator_tree,
-};
+use cel::common::ast::{CallExpr, Expr, LiteralValue, operators};
+use cel::parser::PrattParser;
+use cel::{Context, DeclarationError, ExecutionError, IdedExpr, Value};
 
 use super::invalid;
 use super::metric_data::MOST_DATAPOINTS;
@@ -21,31 +23,32 @@ pub(super) struct Series {
     pub points: BTreeMap<i64, f64>,
 }
 
-/// An expression that is free of syntax errors and calls only known functions.
+/// An expression that is free of syntax errors and contains only what the lab knows.
 pub(super) struct Expression {
     text: String,
-    tree: Node,
+    tree: IdedExpr,
+    ids: BTreeSet<String>,
 }
 
 impl Expression {
     pub fn parse(text: &str) -> Result<Self, ApiError> {
         let in_expression = |problem: String| invalid(format!("Error in expression '{text}': {problem}"));
-        // An array is a list like any other to the evaluator.
-        let round = text.replace('[', "(").replace(']', ")");
-        let mut tree: Node = build_operator_tree(&round).map_err(|error| in_expression(error.to_string()))?;
-        make_constants_float(&mut tree);
-
-        let unknown =
-            tree.iter_function_identifiers().find(|name| !FUNCTIONS.iter().any(|(known, _)| known == name));
-        match unknown.map(str::to_owned) {
-            Some(name) => Err(in_expression(format!("the lab does not know the function {name}"))),
-            None => Ok(Self { text: text.to_owned(), tree }),
+        if text.len() > MOST_CHARACTERS {
+            return Err(in_expression(format!("it is longer than {MOST_CHARACTERS} characters")));
         }
+        let parser = PrattParser::new().max_recursion_depth(MOST_NESTED);
+        let mut tree = parser.parse(text).map_err(|error| {
+            let problems: Vec<_> = error.errors.iter().map(|error| error.msg.as_str()).collect();
+            in_expression(problems.join("; "))
+        })?;
+        restrict(&mut tree, MOST_NESTED).map_err(in_expression)?;
+        let ids = tree.references().variables().into_iter().map(str::to_owned).collect();
+        Ok(Self { text: text.to_owned(), tree, ids })
     }
 
     /// The ids that it refers to.
     pub fn ids(&self) -> BTreeSet<&str> {
-        self.tree.iter_variable_identifiers().collect()
+        self.ids.iter().map(String::as_str).collect()
     }
 
     /// The expression's own series; all ids that it refers to must be in `known`.
@@ -73,7 +76,7 @@ impl Expression {
 
     /// Where a point is possible at all.
     fn timestamps(&self, series: &[(&str, &Series)], grid: Grid) -> Result<BTreeSet<i64>, ApiError> {
-        if !self.tree.iter_function_identifiers().any(|name| name == "FILL") {
+        if !self.tree.references().has_function(FILL) {
             return Ok(series.iter().flat_map(|(_, series)| series.points.keys().copied()).collect());
         }
         if grid.len() as usize > MOST_DATAPOINTS {
@@ -86,20 +89,18 @@ impl Expression {
         &self,
         at: i64,
         series: &[(&str, &Series)],
-        context: &mut HashMapContext,
+        context: &mut Context,
     ) -> Result<Option<f64>, ApiError> {
-        context.clear_variables();
         let mut complete = true;
         for (id, series) in series {
             let point = series.points.get(&at);
             complete &= point.is_some();
-            let value = point.map_or(Value::Empty, |value| Value::Float(*value));
-            context.set_value((*id).to_owned(), value).map_err(|error| self.error(error))?;
+            context.add_variable_from_value(*id, point.map_or(Value::Null, |value| Value::Float(*value)));
         }
-        match self.tree.eval_with_context(context) {
+        match context.resolve(&self.tree) {
             Ok(value) => Ok(number(&value).filter(|number| number.is_finite())),
-            Err(error) if complete => Err(self.error(error)),
-            // Arithmetic on a missing point.
+            Err(error) if complete && !is_about_nan(&error) => Err(self.error(error)),
+            // Arithmetic on a missing point, or a comparison with zero divided by zero.
             Err(_) => Ok(None),
         }
     }
@@ -109,84 +110,128 @@ impl Expression {
     }
 }
 
-/// Metric math has floats only: 1/2 is a half.
-fn make_constants_float(tree: &mut Node) {
-    for operator in tree.iter_operators_mut() {
-        if let Operator::Const { value } = operator
-            && let Value::Int(whole) = *value
-        {
-            *value = Value::Float(whole as f64);
+/// As in CloudWatch.
+const MOST_CHARACTERS: usize = 2048;
+
+/// How deep operators and calls may nest; `a + b + c` nests two deep. The evaluator needs much stack for each.
+const MOST_NESTED: u16 = 40;
+
+const FILL: &str = "FILL";
+const IF: &str = "IF";
+
+type Condense = fn(&[f64]) -> f64;
+
+const CONDENSING: [(&str, Condense); 4] = [
+    ("SUM", |numbers| numbers.iter().sum()),
+    ("AVG", |numbers| numbers.iter().sum::<f64>() / numbers.len() as f64),
+    ("MIN", |numbers| numbers.iter().copied().fold(f64::INFINITY, f64::min)),
+    ("MAX", |numbers| numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+];
+
+const ORDERING: [&str; 4] =
+    [operators::LESS, operators::LESS_EQUALS, operators::GREATER, operators::GREATER_EQUALS];
+
+const OTHER_OPERATORS: [&str; 10] = [
+    operators::ADD,
+    operators::SUBSTRACT,
+    operators::MULTIPLY,
+    operators::DIVIDE,
+    operators::NEGATE,
+    operators::EQUALS,
+    operators::NOT_EQUALS,
+    operators::LOGICAL_AND,
+    operators::LOGICAL_OR,
+    operators::LOGICAL_NOT,
+];
+
+/// Refuses what is CEL but not metric math, and makes all numbers floats: 1/2 is a half.
+fn restrict(tree: &mut IdedExpr, deepest: u16) -> Result<(), String> {
+    match &mut tree.expr {
+        Expr::Ident(_) | Expr::Literal(LiteralValue::Double(_)) => Ok(()),
+        Expr::Literal(LiteralValue::Int(whole)) => {
+            let float = *whole.inner() as f64;
+            tree.expr = Expr::Literal(LiteralValue::Double(float.into()));
+            Ok(())
+        }
+        Expr::Call(CallExpr { func_name, target: None, args }) => {
+            let deepest = deepest.checked_sub(1).ok_or("it has too many operators and functions")?;
+            restrict_arguments(func_name, args)?
+                .iter_mut()
+                .try_for_each(|argument| restrict(argument, deepest))
+        }
+        _ => {
+            Err("the lab knows only numbers, ids, operators, functions, and arrays as their argument"
+                .to_owned())
         }
     }
 }
 
-type Implementation = fn(&[Value]) -> EvalexprResult<Value>;
+/// The expressions that a function or operator is applied to.
+fn restrict_arguments<'a>(name: &str, arguments: &'a mut [IdedExpr]) -> Result<&'a mut [IdedExpr], String> {
+    if CONDENSING.iter().any(|(known, _)| *known == name) {
+        return match arguments {
+            [IdedExpr { expr: Expr::List(list), .. }] if list.elements.len() >= 2 => Ok(&mut list.elements),
+            _ => Err(format!("the lab knows {name} over an array of two or more series only")),
+        };
+    }
+    match (name, arguments.len()) {
+        (FILL, 2) | (IF, 3) => Ok(arguments),
+        (FILL, _) => Err("FILL takes a series and a value".to_owned()),
+        (IF, _) => Err("IF takes a condition and two values".to_owned()),
+        _ if ORDERING.contains(&name) || OTHER_OPERATORS.contains(&name) => Ok(arguments),
+        // CEL names its operators like `_%_`.
+        _ => Err(format!("the lab does not know the function or operator {}", name.trim_matches('_'))),
+    }
+}
 
-const FUNCTIONS: [(&str, Implementation); 6] = [
-    ("FILL", fill),
-    ("IF", choose),
-    ("SUM", |values| over(values, |numbers| numbers.iter().sum())),
-    ("AVG", |values| over(values, |numbers| numbers.iter().sum::<f64>() / numbers.len() as f64)),
-    ("MIN", |values| over(values, |numbers| numbers.iter().copied().fold(f64::INFINITY, f64::min))),
-    ("MAX", |values| over(values, |numbers| numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max))),
-];
-
-fn context() -> Result<HashMapContext, EvalexprError> {
-    let mut context = HashMapContext::new();
-    context.set_builtin_functions_disabled(true)?;
-    for (name, implementation) in FUNCTIONS {
-        let function = Function::new(move |argument| implementation(&arguments(argument)));
-        context.set_function(name.to_owned(), function)?;
+fn context() -> Result<Context<'static, 'static>, DeclarationError> {
+    let mut context = Context::empty();
+    context.add_function(FILL, fill)?;
+    context.add_function(IF, choose)?;
+    for (name, condense) in CONDENSING {
+        context.add_function(name, move |values: Arc<Vec<Value>>| over(&values, condense))?;
     }
     Ok(context)
 }
 
-/// The evaluator passes one argument as it is and several as a tuple.
-fn arguments(argument: &Value) -> Vec<Value> {
-    match argument {
-        Value::Tuple(values) => values.clone(),
-        value => vec![value.clone()],
-    }
-}
-
 /// `FILL(series, value)`: a value where the series has none.
-fn fill(arguments: &[Value]) -> EvalexprResult<Value> {
-    match arguments {
-        [Value::Empty, filler] => Ok(filler.clone()),
-        [value, _] => Ok(value.clone()),
-        _ => Err(EvalexprError::CustomMessage("FILL takes a series and a value".to_owned())),
-    }
+fn fill(value: Value, filler: Value) -> Value {
+    if value == Value::Null { filler } else { value }
 }
 
 /// `IF(condition, then, else)`; a number is true unless zero.
-fn choose(arguments: &[Value]) -> EvalexprResult<Value> {
-    match arguments {
-        [Value::Empty, _, _] => Ok(Value::Empty),
-        [condition, then, otherwise] => match number(condition) {
-            Some(0.0) => Ok(otherwise.clone()),
-            Some(_) => Ok(then.clone()),
-            None => Err(EvalexprError::expected_number(condition.clone())),
-        },
-        _ => Err(EvalexprError::CustomMessage("IF takes a condition and two values".to_owned())),
+#[allow(clippy::needless_pass_by_value, reason = "the evaluator passes arguments by value")]
+fn choose(condition: Value, then: Value, otherwise: Value) -> Value {
+    match number(&condition) {
+        None => Value::Null,
+        Some(0.0) => otherwise,
+        Some(_) => then,
     }
 }
 
 /// Condenses the points of several series at one timestamp; those that are missing do not count.
-fn over(values: &[Value], condense: impl Fn(&[f64]) -> f64) -> EvalexprResult<Value> {
-    if values.len() < 2 {
-        let problem = "the lab knows SUM, AVG, MIN and MAX over arrays of two or more series only";
-        return Err(EvalexprError::CustomMessage(problem.to_owned()));
-    }
+fn over(values: &[Value], condense: Condense) -> Value {
     let numbers: Vec<f64> = values.iter().filter_map(number).collect();
-    Ok(if numbers.is_empty() { Value::Empty } else { Value::Float(condense(&numbers)) })
+    if numbers.is_empty() { Value::Null } else { Value::Float(condense(&numbers)) }
 }
 
 /// Comparisons count as 1 and 0.
 fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Float(number) => Some(*number),
-        Value::Boolean(truth) => Some(f64::from(u8::from(*truth))),
+        Value::Bool(truth) => Some(f64::from(u8::from(*truth))),
         _ => None,
+    }
+}
+
+/// CEL can order any two floats, unless one is NaN.
+fn is_about_nan(error: &ExecutionError) -> bool {
+    match error {
+        ExecutionError::NoSuchOverload(overload) => {
+            ORDERING.contains(&overload.function())
+                && overload.argument_types().iter().all(|argument| argument == "double")
+        }
+        _ => false,
     }
 }
 
@@ -215,7 +260,7 @@ mod tests {
 
     #[test]
     fn expressions() {
-        let expected: [(&str, &[(i64, f64)]); 14] = [
+        let expected: [(&str, &[(i64, f64)]); 18] = [
             ("errors", &[(60, 5.0)]),
             ("100 * errors / requests", &[(60, 25.0)]),
             ("errors * (1 / 2)", &[(60, 2.5)]),
@@ -227,6 +272,10 @@ mod tests {
             ("FILL(errors, requests)", &[(0, 10.0), (60, 5.0), (120, 0.0)]),
             ("IF(requests > 0, requests, 1)", &[(0, 10.0), (60, 20.0), (120, 1.0)]),
             ("IF(errors, errors, 1)", &[(60, 5.0)]),
+            ("IF(requests / requests >= 1, 1, 0)", &[(0, 1.0), (60, 1.0)]),
+            ("requests > 5 && errors > 1", &[(60, 1.0), (120, 0.0)]),
+            ("!(requests > 5) || errors > 1", &[(60, 1.0), (120, 1.0)]),
+            ("requests != 10", &[(0, 0.0), (60, 1.0), (120, 1.0)]),
             ("SUM([requests, errors])", &[(0, 10.0), (60, 25.0), (120, 0.0)]),
             ("MAX([requests, errors]) + MIN([requests, errors])", &[(0, 20.0), (60, 25.0), (120, 0.0)]),
             ("AVG([FILL(errors, 1), requests])", &[(0, 5.5), (60, 12.5), (120, 0.5), (180, 1.0)]),
@@ -246,10 +295,31 @@ mod tests {
             "1 + 1",
             "SUM(errors)",
             "FILL(errors)",
+            "IF(errors, 1)",
+            "FILL([errors, requests], 0)",
+            "errors % 2",
+            "errors ^ 2",
+            "errors > 1 ? 1 : 2",
+            "errors + 'one'",
+            "size([errors, requests])",
+            "[errors].all(e, e > 1)",
+            "errors.requests",
+            "(errors > 1) + 1",
+            "for + errors",
+            "",
         ] {
             let error = evaluate(text).unwrap_err();
             assert_eq!(error.code, "ValidationError", "{text}");
             assert!(error.message.contains(text), "{text}: {}", error.message);
+        }
+    }
+
+    #[test]
+    fn expressions_that_would_overflow_the_stack_are_refused() {
+        let sum = |more: usize| format!("errors{}", " + 1".repeat(more));
+        assert_eq!(evaluate(&sum(40)).as_deref(), Ok(&[(60, 45.0)][..]));
+        for text in [sum(41), "(".repeat(2000), format!("errors{}", " ".repeat(2048))] {
+            assert_eq!(evaluate(&text).unwrap_err().code, "ValidationError", "{text}");
         }
     }
 
