@@ -58,9 +58,11 @@ fn actions(stage: Stage) -> &'static [Action] {
         Stage::AfterAllowTestTraffic => &[Action::Report, Action::Secrets],
         Stage::BeforeAllowTraffic => &[Action::Report, Action::Alarms, Action::Secrets, Action::StartWatch],
         Stage::AfterAllowTraffic => {
-            &[Action::Report, Action::TargetHealth, Action::Metrics, Action::StartWatch]
+            &[Action::Report, Action::TargetHealth, Action::Alarms, Action::Metrics, Action::StartWatch]
         }
-        Stage::Watch => &[Action::Report, Action::TargetHealth, Action::Metrics, Action::Stop],
+        Stage::Watch => {
+            &[Action::Report, Action::TargetHealth, Action::Alarms, Action::Metrics, Action::Stop]
+        }
     }
 }
 

@@ -140,20 +140,28 @@ impl Visit<'_> {
             (Phase::Succeeded, _) => return Ok(Seen::Over("all traffic has shifted".to_owned())),
             (Phase::Over, _) => return Ok(Seen::Over("the shift has ended".to_owned())),
         };
-        let runs = readiness::green_still_runs(release).await;
+        let mut findings = Findings::new().and("readiness", readiness::green_still_runs(release).await);
+        if !release.plan.alarms.is_empty() {
+            findings = findings.and("alarms", preflight::alarms(release).await);
+        }
+        // An outage is acted on even while metrics cannot be read.
+        if self.is_bad_enough(&findings) {
+            return Ok(Seen::Findings(findings));
+        }
         let seen =
             traffic::look(release, &release.plan.traffic, shifting_since, Timestamp::MAX, self.started)
                 .await?;
         report::looked(&self.about, release, &seen);
-        let mut findings = Findings::new().and("readiness", runs).and("traffic", Ok(seen.findings));
-        if !release.plan.alarms.is_empty() {
-            findings = findings.and("alarms", preflight::alarms(release).await);
+        findings = findings.and("traffic", Ok(seen.findings));
+        if self.is_bad_enough(&findings) {
+            return Ok(Seen::Findings(findings));
         }
-        if findings.any_fail() {
-            Ok(Seen::Findings(findings))
-        } else {
-            Ok(Seen::Soon(pause(release, shifting_since, self.started)))
-        }
+        Ok(Seen::Soon(pause(release, shifting_since, self.started)))
+    }
+
+    /// Whether the shift must end now: for what was seen, or because something will never be seen.
+    fn is_bad_enough(&self, findings: &Findings) -> bool {
+        findings.any_fail() || (self.rules.on_fault == Choice::Fail && findings.any_lasting_fault())
     }
 
     /// Acts on what was seen; says whether to look again, and after how long (`None`: as before).
@@ -173,8 +181,9 @@ impl Visit<'_> {
                 report::failure(Stage::Watch, Some(&self.about), &fault);
                 // One throttled look is no reason to roll back; the last hook judges the whole window again. What
                 // cannot heal is: a watch that will never see anything must not wave the release through.
-                if fault.may_heal() || (look.duty == Duty::Traffic && self.rules.on_fault == Choice::Proceed)
-                {
+                let in_time = look.answer_by.is_none_or(|by| self.started.as_second() < by);
+                let forgiven = look.duty == Duty::Traffic && self.rules.on_fault == Choice::Proceed;
+                if in_time && (fault.may_heal() || forgiven) {
                     return Ok((Next::Again, None));
                 }
                 vec![Finding::from_fault("watch", &fault)]

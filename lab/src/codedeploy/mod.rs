@@ -2,8 +2,6 @@
 
 mod engine;
 mod model;
-#[cfg(test)]
-mod tests;
 mod wire;
 
 use std::collections::BTreeMap;

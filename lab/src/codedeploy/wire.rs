@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::CodeDeploy;
 use super::model::{DeploymentRecord, EventRecord, EventStatus, Group, Shift, Status, Stop};
-use super::{CodeDeploy, State};
 use crate::api::{ACCOUNT, ApiError, REGION};
 use crate::load_balancer::ListenerKind;
 use crate::service::{Label, TaskSet};
@@ -343,12 +343,4 @@ fn task_set_info(record: &DeploymentRecord, label: Label, set: &TaskSet) -> Valu
         "targetGroup": {"name": set.target_group},
         "taskSetLabel": label.as_str(),
     })
-}
-
-impl State {
-    /// The group and deployment under an id, for tests of the engine.
-    #[cfg(test)]
-    pub(super) fn status_of(&self, id: &str) -> Option<Status> {
-        self.deployments.get(id).map(|record| record.status)
-    }
 }

@@ -298,9 +298,9 @@ impl Plan {
             policy.bake.gates.map_or_else(|| traffic.clone(), |list| gates(list, "bake.gates", &mut faults));
         let bake_for = policy.bake.duration.map_or(defaults::BAKE, |span| span.0);
         faults.require(
-            bake_for <= defaults::LONGEST_BAKE,
+            bake_for + sampling.ingestion_delay <= defaults::LONGEST_BAKE,
             "bake.for",
-            "at most 50m: CodeDeploy allows a hook one hour",
+            "at most 50m together with `metrics.ingestion_delay`: CodeDeploy allows a hook one hour",
         );
         for (index, name) in policy.preflight.alarms.iter().enumerate() {
             faults.require(!name.is_empty(), &format!("preflight.alarms[{index}]"), "an alarm needs a name");

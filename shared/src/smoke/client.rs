@@ -43,8 +43,7 @@ impl<'a> Requests<'a> {
         headers: Vec<(HeaderName, HeaderValue)>,
         deployment: &DeploymentId,
     ) -> Result<Self, Fault> {
-        let redirects =
-            if check.follow_redirects { Redirects::limited(MOST_REDIRECTS) } else { Redirects::none() };
+        let redirects = if check.follow_redirects { within_the_host() } else { Redirects::none() };
         let mut builder = Client::builder()
             .user_agent(format!("Shiftgate/{VERSION} (deployment {deployment})"))
             .redirect(redirects)

@@ -1,0 +1,265 @@
+//! Every hook, with the real binary: whatever happens to it, CodeDeploy gets an answer, or Lambda an error. Never
+//! silence.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use common::{HOOKS, POLICY, Waiting, answer, wait_until};
+use serde_json::{Value, json};
+use shiftgate::aws::Aws;
+use shiftgate::environment::Environment;
+use shiftgate::event::Stage;
+use shiftgate::hook;
+use shiftgate_lab::fault::{Fault, Rule};
+
+const REPORT: &str = "codedeploy:PutLifecycleEventHookExecutionStatus";
+
+/// Runs `check` for each of the five hooks, side by side.
+async fn for_each_hook<F: Future<Output = ()> + Send + 'static>(check: fn(&'static str, &'static str) -> F) {
+    let mut checks = tokio::task::JoinSet::new();
+    for (function, event) in HOOKS {
+        checks.spawn(check(function, event));
+    }
+    while let Some(result) = checks.join_next().await {
+        result.unwrap();
+    }
+}
+
+fn rule(action: &str, caller: &str, fault: Fault) -> Rule {
+    Rule { action: action.to_owned(), caller: Some(caller.to_owned()), fault }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_fault_every_hook_succeeds_and_reports_once() {
+    for_each_hook(async |function, event| {
+        let waiting = Waiting::at(event).await;
+        let id = waiting.deploy().await;
+        let answer = answer(&waiting.invoke(function, &waiting.payload(&id)).await);
+        assert_eq!(answer["answer"], "Succeeded", "{function}: {answer:#}");
+        assert_eq!(answer["reported"], "taken", "{function}");
+        assert_eq!(waiting.report(&id), Some(true), "{function}");
+        let taken =
+            waiting.calls(function).into_iter().filter(|(action, error)| action == REPORT && error.is_none());
+        assert_eq!(taken.count(), 1, "{function} reports exactly once");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_denied_call_leads_to_failed_or_an_error() {
+    for_each_hook(async |function, event| {
+        let waiting = Waiting::at(event).await;
+        let actions = waiting.account.template.function(function).unwrap().actions.clone();
+        for action in actions {
+            let denied = rule(&action, function, Fault::Deny);
+            waiting.account.services.faults.add(denied.clone());
+            let id = waiting.deploy().await;
+            let invocation = waiting.invoke(function, &waiting.payload(&id)).await;
+            waiting.account.services.faults.remove(&denied);
+            let refused =
+                waiting.calls(function).contains(&(action.clone(), Some("AccessDeniedException".to_owned())));
+            if action == REPORT {
+                assert!(invocation.error.is_some(), "{function} without {action} must be an error");
+                assert_eq!(waiting.report(&id), None);
+                // Lambda's next try, with the permission given back, answers.
+                assert_eq!(
+                    answer(&waiting.invoke(function, &waiting.payload(&id)).await)["reported"],
+                    "taken"
+                );
+            } else if refused {
+                let answer = answer(&invocation);
+                assert_eq!(answer["answer"], "Failed", "{function} without {action}: {answer:#}");
+                assert_eq!(waiting.report(&id), Some(false), "{function} without {action}");
+                assert!(
+                    answer["report"].as_str().unwrap().contains(&action),
+                    "{function}: the report names {action}: {answer:#}"
+                );
+            } else {
+                // Only a bake that outlasts the invocation starts the state machine.
+                assert_eq!((function, action.as_str()), ("after-allow-traffic", "states:StartExecution"));
+            }
+            waiting.ended(&id).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_hangs_or_breaks_leads_to_failed_in_time() {
+    for_each_hook(async |function, event| {
+        let waiting = Waiting::at(event).await;
+        let name = waiting.account.template.function(function).unwrap().name.clone();
+        waiting.account.services.lambda.update(&name, |spec| spec.timeout = Duration::from_secs(6)).unwrap();
+        for fault in [Fault::Hang, Fault::Reset, Fault::Garbage, Fault::ServerError, Fault::Throttle] {
+            let broken = rule("elasticloadbalancing:DescribeLoadBalancers", function, fault);
+            waiting.account.services.faults.add(broken.clone());
+            let id = waiting.deploy().await;
+            let answer = answer(&waiting.invoke(function, &waiting.payload(&id)).await);
+            waiting.account.services.faults.remove(&broken);
+            assert_eq!(answer["answer"], "Failed", "{function} {fault:?}: {answer:#}");
+            assert_eq!(waiting.report(&id), Some(false), "{function} {fault:?}");
+            waiting.ended(&id).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_is_throttled_for_a_while_still_arrives() {
+    let waiting = Waiting::at("BeforeAllowTraffic").await;
+    let id = waiting.deploy().await;
+    let busy = rule(REPORT, "before-allow-traffic", Fault::Throttle);
+    waiting.account.services.faults.add(busy.clone());
+    let payload = waiting.payload(&id);
+    let invocation = waiting.invoke("before-allow-traffic", &payload);
+    let relief = async {
+        let tried = || {
+            waiting.calls("before-allow-traffic").iter().filter(|(action, _)| action == REPORT).count() >= 3
+        };
+        wait_until("three attempts of the report", tried).await;
+        waiting.account.services.faults.remove(&busy);
+    };
+    let (invocation, ()) = tokio::join!(invocation, relief);
+    assert_eq!(answer(&invocation)["reported"], "taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_binary_is_called_again_and_reports() {
+    for_each_hook(async |function, event| {
+        let waiting = Waiting::at(event).await;
+        let name = waiting.account.template.function(function).unwrap().name.clone();
+        // Its first call to AWS hangs, so that it is killed in the middle of its work for certain.
+        let stuck = rule("codedeploy:GetDeployment", function, Fault::Hang);
+        waiting.account.services.faults.add(stuck.clone());
+        waiting.account.services.lambda.kill_next(&name, Duration::from_millis(300), 1).unwrap();
+        let id = waiting.deploy().await;
+        waiting
+            .account
+            .services
+            .lambda
+            .invoke_async(&name, waiting.payload(&id).to_string().into_bytes())
+            .unwrap();
+        wait_until("the first call", || !waiting.calls(function).is_empty()).await;
+        waiting.account.services.faults.remove(&stuck);
+        wait_until("the report of the second attempt", || waiting.report(&id) == Some(true)).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_garbage_event_is_an_error_and_reports_nothing() {
+    for_each_hook(async |function, event| {
+        let waiting = Waiting::at(event).await;
+        let id = waiting.deploy().await;
+        for garbage in [
+            json!({}),
+            json!(null),
+            json!("d-1"),
+            json!({"DeploymentId": id}),
+            json!({"DeploymentId": id, "LifecycleEventHookExecutionId": ""}),
+            json!({"DeploymentId": "", "LifecycleEventHookExecutionId": "x"}),
+        ] {
+            let invocation = waiting.invoke(function, &garbage).await;
+            assert!(invocation.error.is_some(), "{function} with {garbage}");
+        }
+        // Ids of the right form that CodeDeploy does not know: there is nobody to report to.
+        let unknown = json!({"DeploymentId": "d-UNKNOWN00", "LifecycleEventHookExecutionId": "x"});
+        assert!(waiting.invoke(function, &unknown).await.error.is_some(), "{function}");
+        assert_eq!(waiting.report(&id), None, "{function}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panicking_check_is_reported_as_failed() {
+    let stages = [
+        Stage::BeforeInstall,
+        Stage::AfterInstall,
+        Stage::AfterAllowTestTraffic,
+        Stage::BeforeAllowTraffic,
+        Stage::AfterAllowTraffic,
+    ];
+    for stage in stages {
+        let waiting = Waiting::at(stage.lifecycle_event()).await;
+        let id = waiting.deploy().await;
+        let aws = Aws::new(&aws_config(&waiting));
+        let panics = async |_: &mut hook::Release, _: &_| -> hook::Ended { panic!("a bug in a check") };
+        let answer = hook::handle(stage, &panics, &aws, &Environment::default(), &waiting.payload(&id), 0)
+            .await
+            .unwrap();
+        assert_eq!(answer["answer"], "Failed", "{stage}");
+        assert!(answer["reason"].as_str().unwrap().contains("a bug in a check"), "{answer:#}");
+        assert_eq!(waiting.report(&id), Some(false), "{stage}");
+    }
+}
+
+fn aws_config(waiting: &Waiting) -> aws_config::SdkConfig {
+    let credentials = aws_sdk_cloudwatch::config::Credentials::new("lab", "lab", None, None, "test");
+    aws_config::SdkConfig::builder()
+        .behavior_version(aws_config::BehaviorVersion::latest())
+        .region(aws_config::Region::from_static("eu-west-1"))
+        .endpoint_url(format!("http://{}", waiting.account.address()))
+        .credentials_provider(aws_sdk_cloudwatch::config::SharedCredentialsProvider::new(credentials))
+        .sleep_impl(aws_sdk_cloudwatch::config::SharedAsyncSleep::new(
+            aws_smithy_async::rt::sleep::TokioSleep::new(),
+        ))
+        .build()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_delivery_changes_nothing() {
+    let waiting = Waiting::at("BeforeAllowTraffic").await;
+    let id = waiting.deploy().await;
+    let first = answer(&waiting.invoke("before-allow-traffic", &waiting.payload(&id)).await);
+    let second = answer(&waiting.invoke("before-allow-traffic", &waiting.payload(&id)).await);
+    assert_eq!((&first["reported"], &second["reported"]), (&json!("taken"), &json!("already_completed")));
+    let started: Vec<Option<String>> = waiting
+        .calls("before-allow-traffic")
+        .into_iter()
+        .filter(|(action, _)| action == "states:StartExecution")
+        .map(|(_, error)| error)
+        .collect();
+    // Step Functions itself says that the execution is there, or answers the same one while it runs.
+    assert!(started.len() <= 2 && started[0].is_none(), "{started:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wrong_function_at_a_hook_says_so() {
+    let waiting = Waiting::at("AfterAllowTestTraffic").await;
+    let id = waiting.deploy().await;
+    let answer = answer(&waiting.invoke("before-allow-traffic", &waiting.payload(&id)).await);
+    assert!(
+        answer["report"].as_str().unwrap().contains("CodeDeploy is at AfterAllowTestTraffic"),
+        "{answer:#}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bake_longer_than_the_invocation_is_handed_over_and_answered() {
+    let policy = POLICY.replace("bake: {for: 1s}", "bake: {for: 8s}");
+    let waiting = Waiting::with("AfterAllowTraffic", &policy, Duration::from_secs(60)).await;
+    let name = waiting.account.template.function("after-allow-traffic").unwrap().name.clone();
+    waiting.account.services.lambda.update(&name, |spec| spec.timeout = Duration::from_secs(9)).unwrap();
+    let id = waiting.deploy().await;
+    let handed: Value = answer(&waiting.invoke("after-allow-traffic", &waiting.payload(&id)).await);
+    assert_eq!(handed["handed_over_to"], format!("{id}-bake"), "{handed:#}");
+    assert_eq!(waiting.report(&id), None, "the hook itself has not answered");
+    wait_until("the watch's report", || waiting.report(&id) == Some(true)).await;
+}
+
+/// Invariant 9: each function's role holds exactly the actions that it calls. The permission question makes every
+/// function call all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_roles_hold_exactly_what_is_called() {
+    let waiting = Waiting::at("BeforeInstall").await;
+    let id = waiting.deploy().await;
+    let answer = answer(&waiting.invoke("before-install", &waiting.payload(&id)).await);
+    assert_eq!(answer["answer"], "Succeeded", "{answer:#}");
+    for function in &waiting.account.template.functions {
+        let called: BTreeSet<String> =
+            waiting.calls(&function.binary).into_iter().map(|(action, _)| action).collect();
+        assert_eq!(called, function.actions, "{}", function.binary);
+    }
+}
