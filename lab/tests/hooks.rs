@@ -17,14 +17,8 @@ use shiftgate_lab::fault::{Fault, Rule};
 const REPORT: &str = "codedeploy:PutLifecycleEventHookExecutionStatus";
 
 /// Runs `check` for each of the five hooks, side by side.
-async fn for_each_hook<F: Future<Output = ()> + Send + 'static>(check: fn(&'static str, &'static str) -> F) {
-    let mut checks = tokio::task::JoinSet::new();
-    for (function, event) in HOOKS {
-        checks.spawn(check(function, event));
-    }
-    while let Some(result) = checks.join_next().await {
-        result.unwrap();
-    }
+async fn for_each_hook(check: impl AsyncFn(&'static str, &'static str)) {
+    futures_util::future::join_all(HOOKS.map(|(function, event)| check(function, event))).await;
 }
 
 fn rule(action: &str, caller: &str, fault: Fault) -> Rule {
@@ -238,7 +232,7 @@ async fn the_wrong_function_at_a_hook_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bake_longer_than_the_invocation_is_handed_over_and_answered() {
-    let policy = POLICY.replace("bake: {for: 1s}", "bake: {for: 8s}");
+    let policy = POLICY.replace("bake: {for: 2s}", "bake: {for: 8s}");
     let waiting = Waiting::with("AfterAllowTraffic", &policy, Duration::from_secs(60)).await;
     let name = waiting.account.template.function("after-allow-traffic").unwrap().name.clone();
     waiting.account.services.lambda.update(&name, |spec| spec.timeout = Duration::from_secs(9)).unwrap();

@@ -326,7 +326,11 @@ impl CodeDeploy {
                     self.update(&undone.id, |record| record.green_weight = 0.0);
                     self.tell(Happening::Weight { deployment: undone.id.clone(), green: 0.0 });
                 }
-                event if group.hooks_in_rollback && self.hook(&id, group, event).await.is_err() => {
+                event
+                    if group.hooks_in_rollback
+                        && matches!(group.hooks.get(event), Some(Hook::Function(_)))
+                        && self.hook(&id, group, event).await.is_err() =>
+                {
                     self.end(&id, Status::Failed);
                     return;
                 }

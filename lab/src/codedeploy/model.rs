@@ -140,7 +140,7 @@ pub struct Group {
     pub next_version: Behaviour,
     /// CodeDeploy's minutes until the old version is stopped.
     pub termination_wait_minutes: f64,
-    /// Whether rollback deployments call the hooks too; nobody has seen what AWS does.
+    /// Whether rollback deployments call the hooks' functions too; nobody has seen what AWS does.
     pub hooks_in_rollback: bool,
     /// The last deployment that succeeded.
     pub last_successful: Option<String>,

@@ -356,6 +356,8 @@ async fn the_history_of_one_look() {
         kinds,
         [
             "ExecutionStarted",
+            "ChoiceStateEntered",
+            "ChoiceStateExited",
             "TaskStateEntered",
             "TaskScheduled",
             "TaskStarted",

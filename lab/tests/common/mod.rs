@@ -29,7 +29,7 @@ metrics: {period: 1s, ingestion_delay: 2s, look_every: 1s}
 readiness: {stable_for: 0s, within: 5s}
 preflight: {alarms: [quiet]}
 smoke: {checks: [{get: /, headers: {x-token: {ssm: /shiftgate/token}}}]}
-bake: {for: 1s}
+bake: {for: 2s}
 "#;
 
 /// The project's folder.
