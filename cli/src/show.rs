@@ -65,7 +65,7 @@ impl Live {
                 self.say(&format!("CodeDeploy rolls back with deployment {deployment}"));
             }
             Happening::Started { deployment, .. } => {
-                self.say(&format!("CodeDeploy starts deployment {deployment}"))
+                self.say(&format!("CodeDeploy starts deployment {deployment}"));
             }
             Happening::Ended { deployment, status, error } => {
                 let why = error.as_ref().map(|(code, _)| format!(" ({code})")).unwrap_or_default();

@@ -157,7 +157,7 @@ fn reports_to(codedeploy: Arc<CodeDeploy>) -> CallAws {
     })
 }
 
-/// Step Functions writes parameters in PascalCase, CodeDeploy's own wire in camelCase.
+/// Step Functions writes parameters in `PascalCase`, CodeDeploy's own wire in camelCase.
 fn lower_camel(parameters: Value) -> Value {
     match parameters {
         Value::Object(map) => map

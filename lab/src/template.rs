@@ -118,7 +118,7 @@ impl Reader<'_> {
             match &statement["Action"] {
                 Value::String(action) => drop(actions.insert(action.clone())),
                 Value::Array(list) => {
-                    actions.extend(list.iter().filter_map(Value::as_str).map(str::to_owned))
+                    actions.extend(list.iter().filter_map(Value::as_str).map(str::to_owned));
                 }
                 _ => bail!("a statement has no Action"),
             }
@@ -126,7 +126,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A value as text, with CloudFormation's functions resolved.
+    /// A value as text, with `CloudFormation`'s functions resolved.
     fn text(&self, value: &Value) -> Result<String> {
         match value {
             Value::String(text) => Ok(text.clone()),

@@ -1,7 +1,7 @@
 //! Plays a scenario: starts an account with one service, deploys its new version, lets happen what the file says, and
 //! holds what came of it against what was expected.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::site::{Site, SiteSpec};
 use crate::traffic::Stats;
 
 /// Longest play; a scenario that is not over by then has hung.
-const LONGEST: Duration = Duration::from_secs(240);
+const LONGEST: Duration = Duration::from_mins(4);
 /// How often the users' experience is told.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -145,7 +145,7 @@ fn account_spec(scenario: &Scenario, project: &Path, binaries: &Path) -> Account
         project: project.to_owned(),
         binaries: binaries.to_owned(),
         // An hour of the lab would still be minutes; a hook that is silent for one of them hangs.
-        pace: Pace { minute, hook_timeout: Duration::from_secs(60) },
+        pace: Pace { minute, hook_timeout: Duration::from_mins(1) },
         ingestion_delay: Duration::from_secs(1),
         retry_delays: [Duration::from_secs(1), Duration::from_secs(2)],
         port: 0,
@@ -301,14 +301,14 @@ impl Play<'_> {
                 .any(|fault| fault.action == action)
         };
         let calls = self.account.services.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        let denied: BTreeMap<String, ()> = calls
+        let denied: BTreeSet<String> = calls
             .iter()
             .filter(|call| {
                 call.error.as_deref() == Some("AccessDeniedException") && !on_purpose(&call.action)
             })
-            .map(|call| (format!("{} {}", call.caller, call.action), ()))
+            .map(|call| format!("{} {}", call.caller, call.action))
             .collect();
-        denied.into_keys().collect()
+        denied.into_iter().collect()
     }
 
     fn tell(&self, progress: Progress) {

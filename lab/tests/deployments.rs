@@ -1,5 +1,7 @@
 //! The engine of the lab's CodeDeploy, and the errors of its API.
 
+#![allow(clippy::unwrap_used, clippy::float_cmp, clippy::disallowed_methods, reason = "a test file")]
+
 mod common;
 
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! Every hook, with the real binary: whatever happens to it, CodeDeploy gets an answer, or Lambda an error. Never
 //! silence.
 
+#![allow(clippy::unwrap_used, clippy::float_cmp, clippy::disallowed_methods, reason = "a test file")]
+
 mod common;
 
 use std::collections::BTreeSet;
@@ -233,7 +235,7 @@ async fn the_wrong_function_at_a_hook_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bake_longer_than_the_invocation_is_handed_over_and_answered() {
     let policy = POLICY.replace("bake: {for: 2s}", "bake: {for: 8s}");
-    let waiting = Waiting::with("AfterAllowTraffic", &policy, Duration::from_secs(60)).await;
+    let waiting = Waiting::with("AfterAllowTraffic", &policy, Duration::from_mins(1)).await;
     let name = waiting.account.template.function("after-allow-traffic").unwrap().name.clone();
     waiting.account.services.lambda.update(&name, |spec| spec.timeout = Duration::from_secs(9)).unwrap();
     let id = waiting.deploy().await;

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 /// Time kept back for the report: enough for a dozen retries against a throttled API.
 const RESERVE: Duration = Duration::from_secs(20);
 /// Assumed when neither the invocation nor the environment tells the timeout: Lambda's own maximum.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(900);
+const LONGEST_TIMEOUT: Duration = Duration::from_mins(15);
 /// A deadline this far in the past is not a late invocation but no deadline at all: `cargo lambda watch` sends the
 /// timeout's length (600000) instead of an instant.
-const IMPLAUSIBLE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+const IMPLAUSIBLE_AGE: Duration = Duration::from_hours(24);
 
 /// When checks must end and when the report must be out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn cargo_lambdas_deadline_is_read_as_unknown() {
-        let minute = Some(Duration::from_secs(60));
+        let minute = Some(Duration::from_mins(1));
         assert_eq!(Budget::new(at(NOW_MS), 600_000, minute).for_checks(at(NOW_MS)), Duration::from_secs(40));
         assert_eq!(Budget::new(at(NOW_MS), 600_000, None).for_checks(at(NOW_MS)), Duration::from_secs(880));
         assert_eq!(Budget::new(at(NOW_MS), u64::MAX, minute).for_checks(at(NOW_MS)), Duration::from_secs(40));

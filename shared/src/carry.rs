@@ -84,7 +84,11 @@ pub async fn start(release: &Release, name: &str, look: &Look) -> Result<String,
     })?;
     match release.aws.states.start_execution().state_machine_arn(arn).name(name).input(input).send().await {
         Ok(_) => Ok(name.to_owned()),
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_execution_already_exists()) => {
+        Err(error)
+            if error.as_service_error().is_some_and(
+                aws_sdk_sfn::operation::start_execution::StartExecutionError::is_execution_already_exists,
+            ) =>
+        {
             Ok(name.to_owned())
         }
         Err(error) => Err(aws::fault("states:StartExecution", &format!("start the watch ({arn})"), error)),

@@ -68,6 +68,6 @@ mod tests {
             ]
         );
         assert_eq!(environment.inline_policy, None);
-        assert_eq!(environment.timeout, Some(Duration::from_secs(60)));
+        assert_eq!(environment.timeout, Some(Duration::from_mins(1)));
     }
 }

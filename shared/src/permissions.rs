@@ -137,7 +137,7 @@ async fn metrics(release: &Release) -> Result<(), Fault> {
         statistic: "Sum".to_owned(),
     };
     let now = clock::now();
-    let hour_ago = now.saturating_sub(std::time::Duration::from_secs(3600)).unwrap_or(now);
+    let hour_ago = now.saturating_sub(std::time::Duration::from_hours(1)).unwrap_or(now);
     let window = Window::complete(hour_ago, now, now, &defaults::SAMPLING);
     metrics::read(&release.aws, &[query], &window).await.map(drop)
 }

@@ -29,9 +29,9 @@ use crate::verdict::{Answer, Finding, Findings, Outcome, Rules, Verdict, conclud
 
 /// A rollout longer than this is looked at less often: an execution of Step Functions holds 25,000 events, and a look
 /// takes nine of them.
-const LONG_ROLLOUT: Duration = Duration::from_secs(24 * 60 * 60);
+const LONG_ROLLOUT: Duration = Duration::from_hours(24);
 /// Time between looks of a long rollout.
-const LONG_PAUSE: Duration = Duration::from_secs(15 * 60);
+const LONG_PAUSE: Duration = Duration::from_mins(15);
 
 /// Starts the watch of this release. Named after the deployment, so that a second delivery starts nothing twice.
 pub async fn begin(release: &Release) -> Result<Vec<Finding>, Fault> {
@@ -236,7 +236,7 @@ pub(crate) async fn stop(aws: &Aws, deployment_id: &str, roll_back: bool) -> Res
         Err(error)
             if error
                 .as_service_error()
-                .is_some_and(|error| error.is_deployment_already_completed_exception()) =>
+                .is_some_and(aws_sdk_codedeploy::operation::stop_deployment::StopDeploymentError::is_deployment_already_completed_exception) =>
         {
             Ok(())
         }

@@ -33,7 +33,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A parsed document. CloudFormation's short tags (`!Sub x`) become `{"Fn::Sub": x}`.
+/// A parsed document. `CloudFormation`'s short tags (`!Sub x`) become `{"Fn::Sub": x}`.
 #[derive(Debug, Clone)]
 pub struct Document {
     /// The content.
@@ -125,7 +125,11 @@ fn path_text(path: &[Segment]) -> String {
     let mut text = String::new();
     for segment in path {
         match segment {
-            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
+            Segment::Seq { index } => {
+                text.push('[');
+                text.push_str(&index.to_string());
+                text.push(']');
+            }
             Segment::Map { key } => push_key(&mut text, key),
             Segment::Enum { .. } | Segment::Unknown => {}
         }

@@ -106,38 +106,34 @@ fn table(results: &[Outcome]) -> Table {
     ]);
     for result in results {
         let differences = result.differences();
-        let row = match &result.played {
-            Ok(played) => {
-                let decision = played.decision();
-                let ended =
-                    format!("{}{}", played.status, if played.rolled_back { ", rolled back" } else { "" });
-                let why = if differences.is_empty() {
-                    decision.map(|verdict| verdict.reason.clone()).unwrap_or_default()
-                } else {
-                    format!("NOT AS EXPECTED: {}", differences.join("; "))
-                };
-                [
-                    result.name.clone(),
-                    ended,
-                    format!("{} %", played.weight),
-                    decision.map(|verdict| verdict.stage.clone()).unwrap_or_default(),
-                    format!("{:.0}", played.seconds),
-                    format!("{} of {}", played.bad_requests, played.requests),
-                    why,
-                ]
-            }
-            Err(_) => {
-                let empty = String::new;
-                [
-                    result.name.clone(),
-                    "did not play".to_owned(),
-                    empty(),
-                    empty(),
-                    empty(),
-                    empty(),
-                    differences.join("; "),
-                ]
-            }
+        let row = if let Ok(played) = &result.played {
+            let decision = played.decision();
+            let ended = format!("{}{}", played.status, if played.rolled_back { ", rolled back" } else { "" });
+            let why = if differences.is_empty() {
+                decision.map(|verdict| verdict.reason.clone()).unwrap_or_default()
+            } else {
+                format!("NOT AS EXPECTED: {}", differences.join("; "))
+            };
+            [
+                result.name.clone(),
+                ended,
+                format!("{} %", played.weight),
+                decision.map(|verdict| verdict.stage.clone()).unwrap_or_default(),
+                format!("{:.0}", played.seconds),
+                format!("{} of {}", played.bad_requests, played.requests),
+                why,
+            ]
+        } else {
+            let empty = String::new;
+            [
+                result.name.clone(),
+                "did not play".to_owned(),
+                empty(),
+                empty(),
+                empty(),
+                empty(),
+                differences.join("; "),
+            ]
         };
         table.add_row(row);
     }

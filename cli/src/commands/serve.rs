@@ -30,7 +30,7 @@ bake: {for: 10s}
 ";
 
 /// An hour is a real hour here: a hook called by hand may take its time.
-const PACE: Pace = Pace { minute: Duration::from_secs(60), hook_timeout: Duration::from_secs(3600) };
+const PACE: Pace = Pace { minute: Duration::from_mins(1), hook_timeout: Duration::from_hours(1) };
 
 /// Serves until it is interrupted.
 pub async fn run(project: &Path, binaries: &Path, port: u16) -> Result<bool> {
@@ -39,7 +39,7 @@ pub async fn run(project: &Path, binaries: &Path, port: u16) -> Result<bool> {
         binaries: binaries.to_owned(),
         pace: PACE,
         ingestion_delay: Duration::from_secs(1),
-        retry_delays: [Duration::from_secs(60), Duration::from_secs(120)],
+        retry_delays: [Duration::from_mins(1), Duration::from_mins(2)],
         port,
     })
     .await?;

@@ -246,7 +246,7 @@ pub struct EventRecord {
 /// Why a deployment is stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
-    /// StopDeployment.
+    /// `StopDeployment`.
     Asked {
         /// With `autoRollbackEnabled`.
         roll_back: bool,

@@ -201,7 +201,7 @@ impl Visit<'_> {
         let result = self.limited_call(task, parameters).await;
         match &result {
             Ok(output) => {
-                event("TaskSucceeded", "taskSucceededEventDetails", &[("output", &output.to_string())])
+                event("TaskSucceeded", "taskSucceededEventDetails", &[("output", &output.to_string())]);
             }
             Err(TaskError { error, cause }) => {
                 let fields = [("error", error.as_str()), ("cause", cause.as_str())];

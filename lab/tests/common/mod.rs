@@ -24,13 +24,13 @@ pub const HOOKS: [(&str, &str); 5] = [
 ];
 
 /// The shortest waits that the policy allows, and a secret, so that every permission is needed.
-pub const POLICY: &str = r#"
+pub const POLICY: &str = r"
 metrics: {period: 1s, ingestion_delay: 2s, look_every: 1s}
 readiness: {stable_for: 0s, within: 5s}
 preflight: {alarms: [quiet]}
 smoke: {checks: [{get: /, headers: {x-token: {ssm: /shiftgate/token}}}]}
 bake: {for: 2s}
-"#;
+";
 
 /// The project's folder.
 pub fn project() -> PathBuf {
@@ -64,7 +64,7 @@ pub struct Waiting {
 impl Waiting {
     /// Starts an account whose deployments wait at `event`.
     pub async fn at(event: &'static str) -> Self {
-        Self::with(event, POLICY, Duration::from_secs(60)).await
+        Self::with(event, POLICY, Duration::from_mins(1)).await
     }
 
     /// The same with a policy and a hook timeout.

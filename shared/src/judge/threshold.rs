@@ -276,7 +276,7 @@ mod tests {
         fn a_larger_tolerance_never_fails_sooner(blue in any_series(), green in any_series(), more in 0.0..3.0_f64) {
             let evidence = Evidence { green: series(&green), blue: series(&blue), first: 0 };
             let mut lenient = errors();
-            lenient.bound = match lenient.bound { Bound::AtMost { limit, tolerate } => Bound::AtMost { limit, tolerate: tolerate.map(|times| times + more) }, other => other };
+            lenient.bound = match lenient.bound { Bound::AtMost { limit, tolerate } => Bound::AtMost { limit, tolerate: tolerate.map(|times| times + more) }, other @ Bound::AtLeast { .. } => other };
             prop_assert!(threshold(&lenient, &evidence).outcome <= threshold(&errors(), &evidence).outcome);
         }
     }

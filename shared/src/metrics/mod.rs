@@ -157,9 +157,9 @@ mod tests {
     }
 
     const MINUTES: Sampling = Sampling {
-        period: Duration::from_secs(60),
-        ingestion_delay: Duration::from_secs(120),
-        look_every: Duration::from_secs(60),
+        period: Duration::from_mins(1),
+        ingestion_delay: Duration::from_mins(2),
+        look_every: Duration::from_mins(1),
     };
 
     #[test]

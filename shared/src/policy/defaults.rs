@@ -7,23 +7,23 @@ use crate::verdict::Quantity;
 
 /// Load balancer metrics come once a minute, and a minute is complete two minutes later.
 pub const SAMPLING: Sampling = Sampling {
-    period: Duration::from_secs(60),
-    ingestion_delay: Duration::from_secs(120),
-    look_every: Duration::from_secs(60),
+    period: Duration::from_mins(1),
+    ingestion_delay: Duration::from_mins(2),
+    look_every: Duration::from_mins(1),
 };
 
 /// All of green, for half a minute, within ten minutes: ECS itself needs three health checks of ten seconds or so.
 pub const READINESS: Readiness =
-    Readiness { healthy: 1.0, stable_for: Duration::from_secs(30), within: Duration::from_secs(600) };
+    Readiness { healthy: 1.0, stable_for: Duration::from_secs(30), within: Duration::from_mins(10) };
 
 /// Half of the requests bad is no noise.
 pub const OUTAGE: Outage =
     Outage { share: 0.5, min_requests: 20, periods: 2, at_once_from: 200, blue_below: 0.1 };
 
 /// Five minutes at 100 %: at least four complete ones, judged when they are in.
-pub const BAKE: Duration = Duration::from_secs(300);
+pub const BAKE: Duration = Duration::from_mins(5);
 /// CodeDeploy waits one hour for a hook; what comes before and after the bake needs some of it.
-pub const LONGEST_BAKE: Duration = Duration::from_secs(50 * 60);
+pub const LONGEST_BAKE: Duration = Duration::from_mins(50);
 
 /// Namespace of the load balancer's metrics.
 pub const LOAD_BALANCER_NAMESPACE: &str = "AWS/ApplicationELB";

@@ -1,6 +1,6 @@
 //! Finds the policy of a deployment group: inline, in Parameter Store, or built in.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use super::plan::Plan;
 use super::raw;
@@ -85,7 +85,13 @@ fn plan_of(text: &str, source: Source) -> Result<(Plan, Source), Fault> {
 async fn parameter(aws: &Aws, name: &str) -> Result<Option<String>, Fault> {
     match aws.ssm.get_parameter().name(name).with_decryption(true).send().await {
         Ok(output) => Ok(output.parameter.and_then(|parameter| parameter.value)),
-        Err(error) if error.as_service_error().is_some_and(|e| e.is_parameter_not_found()) => Ok(None),
+        Err(error)
+            if error.as_service_error().is_some_and(
+                aws_sdk_ssm::operation::get_parameter::GetParameterError::is_parameter_not_found,
+            ) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(aws::fault("ssm:GetParameter", &format!("read parameter {name}"), error)),
     }
 }
@@ -108,7 +114,8 @@ pub fn parameter_segment(name: &str) -> String {
         if (byte.is_ascii_alphanumeric() || b".-_".contains(byte)) && !escapes {
             segment.push(char::from(*byte));
         } else {
-            segment.push_str(&format!("_x{byte:02X}_"));
+            // Writing to a String cannot fail.
+            let _ = write!(segment, "_x{byte:02X}_");
         }
     }
     segment

@@ -328,7 +328,7 @@ fn sampling(raw: raw::Metrics, faults: &mut Faults) -> Sampling {
     let seconds = period.as_secs();
     faults.require(
         period.subsec_nanos() == 0
-            && (matches!(seconds, 1 | 5 | 10 | 30) || (seconds > 0 && seconds % 60 == 0)),
+            && (matches!(seconds, 1 | 5 | 10 | 30) || (seconds > 0 && seconds.is_multiple_of(60))),
         "metrics.period",
         "CloudWatch has periods of 1s, 5s, 10s, 30s and whole minutes",
     );
@@ -341,7 +341,7 @@ fn sampling(raw: raw::Metrics, faults: &mut Faults) -> Sampling {
     );
     let look_every = raw.look_every.map_or(period, |span| span.0);
     faults.require(
-        (Duration::from_secs(1)..=Duration::from_secs(900)).contains(&look_every),
+        (Duration::from_secs(1)..=Duration::from_mins(15)).contains(&look_every),
         "metrics.look_every",
         "between 1s and 15m",
     );
@@ -357,7 +357,7 @@ fn readiness(raw: raw::Readiness, faults: &mut Faults) -> Readiness {
     };
     faults.require(readiness.healthy > 0.0, "readiness.healthy", "more than 0%");
     faults.require(
-        readiness.within <= Duration::from_secs(14 * 60),
+        readiness.within <= Duration::from_mins(14),
         "readiness.within",
         "at most 14m: Lambda ends a function after 15",
     );
@@ -461,7 +461,7 @@ fn check(raw: raw::Check, key: &str, faults: &mut Faults) -> Check {
     faults.require((1..=50).contains(&check.concurrency), &format!("{key}.concurrency"), "between 1 and 50");
     faults.require(check.retries <= 10, &format!("{key}.retries"), "at most 10");
     faults.require(
-        (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&check.timeout),
+        (Duration::from_millis(1)..=Duration::from_mins(1)).contains(&check.timeout),
         &format!("{key}.timeout"),
         "between 1ms and 60s",
     );
@@ -479,9 +479,10 @@ fn expect(raw: raw::Expect, key: &str, faults: &mut Faults) -> Expect {
     let percentiles = raw
         .percentiles
         .into_iter()
-        .filter_map(|(name, span)| match percentile(&name) {
-            Some(rank) => Some((rank, span.0)),
-            None => {
+        .filter_map(|(name, span)| {
+            if let Some(rank) = percentile(&name) {
+                Some((rank, span.0))
+            } else {
                 faults
                     .add(format!("{key}.percentiles.{name}"), "a percentile is written as p50, p95 or p99.9");
                 None
@@ -725,7 +726,7 @@ mod tests {
         let plan = parse(include_str!("../../tests/policies/full.yaml")).unwrap();
         assert_eq!(plan.rules.mode, Mode::Observe);
         assert_eq!(plan.traffic.len(), 3);
-        assert_eq!(plan.bake_for, Duration::from_secs(600));
+        assert_eq!(plan.bake_for, Duration::from_mins(10));
         let checks = plan.smoke.checks.unwrap();
         assert_eq!(checks[0].times, 20);
         assert_eq!(checks[1].headers[0].1, HeaderValue::Ssm("/api/smoke-token".into()));

@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(read::<Share>(json!("5%")), Ok(Share(0.05)));
         assert_eq!(read::<Share>(json!(0.05)), Ok(Share(0.05)));
         assert_eq!(read::<Times>(json!("1.25x")), Ok(Times(1.25)));
-        assert_eq!(read::<Span>(json!("1h 30m")), Ok(Span(Duration::from_secs(5400))));
+        assert_eq!(read::<Span>(json!("1h 30m")), Ok(Span(Duration::from_mins(90))));
         assert_eq!(read::<Span>(json!("500ms")), Ok(Span(Duration::from_millis(500))));
         assert_eq!(read::<Limit>(json!("500ms")), Ok(Limit(Quantity::seconds(0.5))));
         assert_eq!(read::<Limit>(json!("2%")), Ok(Limit(Quantity::share(0.02))));

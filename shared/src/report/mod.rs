@@ -128,7 +128,7 @@ pub(crate) async fn put(
         Err(error)
             if error
                 .as_service_error()
-                .is_some_and(|error| error.is_lifecycle_event_already_completed_exception()) =>
+                .is_some_and(aws_sdk_codedeploy::operation::put_lifecycle_event_hook_execution_status::PutLifecycleEventHookExecutionStatusError::is_lifecycle_event_already_completed_exception) =>
         {
             Ok(Reported::AlreadyCompleted)
         }

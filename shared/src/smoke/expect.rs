@@ -62,7 +62,7 @@ fn json_faults(expect: &Expect, body: &Value, faults: &mut Vec<String>) {
             Ok(result) if result.is_truthy() => {}
             Ok(_) => faults.push(format!("`{}` is not true", expression.as_str())),
             Err(error) => {
-                faults.push(format!("`{}` cannot be evaluated: {}", expression.as_str(), error.reason))
+                faults.push(format!("`{}` cannot be evaluated: {}", expression.as_str(), error.reason));
             }
         }
     }

@@ -215,22 +215,15 @@ fn finding(check: &Check, answers: &[Answer]) -> Finding {
         .collect();
     let outcome = if failed == 0 && slow.is_empty() { Outcome::Pass } else { Outcome::Fail };
     let slowest = times.iter().max().map(Duration::as_secs_f64).map(Quantity::seconds);
-    let summary = match (outcome, slowest) {
-        (Outcome::Pass, Some(slowest)) => {
-            format!("{} of {} requests as expected, slowest {slowest}", answers.len(), answers.len())
+    let summary = if let (Outcome::Pass, Some(slowest)) = (outcome, slowest) {
+        format!("{} of {} requests as expected, slowest {slowest}", answers.len(), answers.len())
+    } else {
+        let mut parts = Vec::new();
+        if failed > 0 {
+            parts.push(format!("{failed} of {} requests failed: {}", answers.len(), most_common(answers)));
         }
-        _ => {
-            let mut parts = Vec::new();
-            if failed > 0 {
-                parts.push(format!(
-                    "{failed} of {} requests failed: {}",
-                    answers.len(),
-                    most_common(answers)
-                ));
-            }
-            parts.extend(slow);
-            parts.join("; ")
-        }
+        parts.extend(slow);
+        parts.join("; ")
     };
     Finding { samples: Some(answers.len() as u64), ..Finding::new(&check.name, outcome, summary) }
 }
