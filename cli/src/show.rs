@@ -25,6 +25,8 @@ pub struct Live {
     bar: ProgressBar,
     stage: &'static str,
     stats: Stats,
+    /// What the last look saw; the same again is not worth a line.
+    last_look: String,
 }
 
 impl Live {
@@ -35,7 +37,7 @@ impl Live {
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style.progress_chars("██░"));
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar, stage: "starting", stats: Stats::default() }
+        Self { bar, stage: "starting", stats: Stats::default(), last_look: String::new() }
     }
 
     /// Shows what has happened.
@@ -75,7 +77,7 @@ impl Live {
         }
     }
 
-    fn log(&self, line: &Value) {
+    fn log(&mut self, line: &Value) {
         let text = |key: &str| line[key].as_str().unwrap_or_default();
         let stage = format!("{:<24}", text("stage"));
         match text("message") {
@@ -85,7 +87,13 @@ impl Live {
                     if answer == "Failed" { style(answer).red().bold() } else { style(answer).green() };
                 self.say(&format!("{stage} {shown}: {}", text("reason")));
             }
-            "look" => self.say(&format!("{stage} {}", style(look(line)).dim())),
+            "look" => {
+                let seen = look(line);
+                if seen != self.last_look {
+                    self.say(&format!("{stage} {}", style(&seen).dim()));
+                    self.last_look = seen;
+                }
+            }
             "failed" => self.say(&format!("{stage} {}: {}", style("could not").yellow(), text("what"))),
             _ => {}
         }
@@ -119,7 +127,8 @@ fn look(line: &Value) -> String {
         })
         .collect();
     if readings.is_empty() {
-        return format!("looks: {periods} complete periods, nothing to judge yet");
+        return "looks: nothing to judge yet, metrics need their time to come in".to_owned();
     }
-    format!("looks: {periods} complete periods; {}", readings.join(", "))
+    let s = if periods == 1 { "" } else { "s" };
+    format!("looks: {periods} complete period{s}; {}", readings.join(", "))
 }

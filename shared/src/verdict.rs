@@ -346,7 +346,9 @@ pub fn conclude(findings: Vec<Finding>, rules: Rules) -> Verdict {
     let outcome = worst.map_or(Outcome::Inconclusive, judged);
     let reason = match worst {
         None => "nothing was checked".to_owned(),
-        Some(_) if outcome == Outcome::Pass => format!("all {} checks passed", findings.len()),
+        Some(_) if outcome == Outcome::Pass && findings.len() > 1 => {
+            format!("all {} checks passed", findings.len())
+        }
         Some(finding) => format!("{}: {}", finding.check, finding.summary),
     };
     let mut caveats = Vec::new();
