@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::account::{Account, AccountSpec};
 use crate::application::Behaviour;
-use crate::codedeploy::{Creator, DeploymentRecord, EventStatus, Happening, Hook, Pace};
+use crate::codedeploy::{Creator, DeploymentRecord, EventStatus, Happening, Hook, Pace, Status};
 use crate::fault::Rule;
 use crate::lambda::LogLine;
 use crate::scenario::{Event, Expect, Scenario};
@@ -280,7 +280,7 @@ impl Play<'_> {
         Played {
             status: record.status.as_str().to_owned(),
             error: record.error.clone(),
-            rolled_back: record.rolled_back_by.is_some() && record.green_weight == 0.0,
+            rolled_back: self.rolled_back(record),
             weight,
             verdicts: verdicts.collect(),
             reports: of_kind("report").map(|line| (text(line, "stage"), text(line, "markdown"))).collect(),
@@ -289,6 +289,13 @@ impl Play<'_> {
             denied: self.denied(),
             seconds: took.as_secs_f64(),
         }
+    }
+
+    /// Whether a rollback deployment has succeeded and blue has all of the traffic again.
+    fn rolled_back(&self, record: &DeploymentRecord) -> bool {
+        let rollback = record.rolled_back_by.as_ref();
+        let rollback = rollback.and_then(|id| self.account.services.codedeploy.deployment(id));
+        record.green_weight == 0.0 && rollback.is_some_and(|rollback| rollback.status == Status::Succeeded)
     }
 
     /// Calls that the template's roles do not allow, leaving out those that the scenario denies on purpose.
