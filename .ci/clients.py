@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import cache
 
 LONGEST_SECONDS = 180
 CHECKS = []
@@ -88,16 +89,25 @@ def info(id: str) -> dict:
     return aws("deploy", "get-deployment", "--deployment-id", id)["deploymentInfo"]
 
 
+# Cached below is what never changes: each call starts a client, which takes about a second.
+
+
+@cache
 def group(function: str) -> dict:
     about = info(deployment(function))
     names = ["--application-name", about["applicationName"], "--deployment-group-name", about["deploymentGroupName"]]
     return aws("deploy", "get-deployment-group", *names)["deploymentGroupInfo"]
 
 
-def target(id: str) -> dict:
+@cache
+def target_id(id: str) -> str:
     ids = aws("deploy", "list-deployment-targets", "--deployment-id", id)["targetIds"]
     equal(len(ids), 1, f"number of targets of {id}")
-    answer = aws("deploy", "get-deployment-target", "--deployment-id", id, "--target-id", ids[0])
+    return ids[0]
+
+
+def target(id: str) -> dict:
+    answer = aws("deploy", "get-deployment-target", "--deployment-id", id, "--target-id", target_id(id))
     return answer["deploymentTarget"]["ecsTarget"]
 
 
@@ -117,6 +127,7 @@ def report(function: str, status: str = "Succeeded", **other: str) -> list[str]:
     return ["deploy", "put-lifecycle-event-hook-execution-status", *pairs]
 
 
+@cache
 def colours() -> dict[str, str]:
     """ARNs of the watch's target groups, by colour."""
     names = {each["taskSetLabel"]: each["targetGroup"]["name"] for each in target(deployment("watch"))["taskSetsInfo"]}
@@ -138,14 +149,14 @@ def each_deployment_waits_at_its_hook():
         "after-allow-traffic": "AfterAllowTraffic",
         "watch": "AllowTraffic",
     }.items():
-        about = info(deployment(function))
-        equal((about["status"], about["creator"], about["computePlatform"]), ("InProgress", "user", "ECS"), function)
         waiting = [name for name, status in events(deployment(function)).items() if status == "InProgress"]
         equal(waiting, [event], f"what {function}'s deployment waits at")
 
 
 @check
-def a_target_tells_events_and_colours():
+def a_deployment_tells_its_events_and_colours():
+    about = info(deployment("watch"))
+    equal((about["status"], about["creator"], about["computePlatform"]), ("InProgress", "user", "ECS"), "deployment")
     watched = target(deployment("watch"))
     cluster, service = watched["targetId"].split(":")
     equal(group("watch")["ecsServices"], [{"serviceName": service, "clusterName": cluster}], "the group's service")
@@ -270,16 +281,18 @@ def a_stopped_canary_is_rolled_back_and_its_watch_ends():
         filtered = ["--state-machine-arn", machine, "--status-filter", status]
         return [each["name"] for each in aws("stepfunctions", "list-executions", *filtered)["executions"]]
 
-    equal((described()["status"], described()["name"]), ("RUNNING", id), "the execution")
+    running = described()
+    equal((running["status"], running["name"]), ("RUNNING", id), "the execution")
     equal(listed("RUNNING"), [id], "executions that run")
 
     stop = ["deploy", "stop-deployment", "--deployment-id", id, "--auto-rollback-enabled"]
     holds(aws(*stop)["status"] in ("Pending", "Succeeded"), "StopDeployment is neither pending nor done")
     rollback = wait_for("rollback", 20, lambda: info(id).get("rollbackInfo", {}).get("rollbackDeploymentId"))
-    equal((info(id)["status"], info(id)["errorInformation"]["code"]), ("Stopped", "MANUAL_STOP"), "the deployment")
-    wait_for("end of the rollback", 20, lambda: info(rollback)["status"] == "Succeeded")
-    equal(info(rollback)["creator"], "codeDeployRollback", "the rollback's creator")
-    equal(info(rollback)["rollbackInfo"]["rollbackTriggeringDeploymentId"], id, "what the rollback undoes")
+    stopped = info(id)
+    equal((stopped["status"], stopped["errorInformation"]["code"]), ("Stopped", "MANUAL_STOP"), "the deployment")
+    undone = wait_for("end of the rollback", 20, lambda: (seen := info(rollback))["status"] == "Succeeded" and seen)
+    equal(undone["creator"], "codeDeployRollback", "the rollback's creator")
+    equal(undone["rollbackInfo"]["rollbackTriggeringDeploymentId"], id, "what the rollback undoes")
     weights = {each["taskSetLabel"]: each["trafficWeight"] for each in target(id)["taskSetsInfo"]}
     equal(weights, {"Blue": 100.0, "Green": 0.0}, "weights after the rollback")
     aws_refuses("DeploymentAlreadyCompletedException", *stop)

@@ -1,6 +1,7 @@
 //! What the terminal shows.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one module that writes to the terminal")]
 
+use std::io::Write;
 use std::time::Duration;
 
 use console::style;
@@ -12,7 +13,8 @@ use shiftgate_lab::world::Progress;
 
 /// Prints a line.
 pub fn line(text: &str) {
-    println!("{text}");
+    // Whoever reads may have seen enough, as `head` has.
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Prints an error.

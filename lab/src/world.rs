@@ -22,7 +22,7 @@ use crate::site::{Site, SiteSpec};
 use crate::traffic::Stats;
 
 /// Longest play; a scenario that is not over by then has hung.
-const LONGEST: Duration = Duration::from_mins(4);
+const LONGEST: Duration = Duration::from_mins(6);
 /// How often the users' experience is told.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -144,8 +144,8 @@ fn account_spec(scenario: &Scenario, project: &Path, binaries: &Path) -> Account
     AccountSpec {
         project: project.to_owned(),
         binaries: binaries.to_owned(),
-        // An hour of the lab would still be minutes; a hook that is silent for one of them hangs.
-        pace: Pace { minute, hook_timeout: Duration::from_mins(1) },
+        // An hour of the lab would still be minutes; a hook that is silent for three of them hangs.
+        pace: Pace { minute, hook_timeout: Duration::from_mins(3) },
         ingestion_delay: Duration::from_secs(1),
         retry_delays: [Duration::from_secs(1), Duration::from_secs(2)],
         port: 0,

@@ -49,7 +49,7 @@ pub async fn run(project: &Path, binaries: &Path, port: u16) -> Result<bool> {
     }
     show::line("# AWS on this machine. In another terminal:");
     for (name, value) in account.exports() {
-        show::line(&format!("export {name}={value}"));
+        show::line(&format!("export {name}='{value}'"));
     }
     show::line("# Deployments that wait, each at the hook of its application's name:");
     for (id, site) in &sites {

@@ -532,10 +532,18 @@ fn gates(list: Vec<raw::Gate>, key: &str, faults: &mut Faults) -> Vec<Gate> {
 }
 
 fn gate(raw: raw::Gate, key: &str, faults: &mut Faults) -> Option<Gate> {
-    let metric = |name: String, faults: &mut Faults| Metric {
-        namespace: raw.namespace.clone().unwrap_or_else(|| defaults::LOAD_BALANCER_NAMESPACE.to_owned()),
-        dimensions: dimensions(&raw, key, &name, faults),
-        name,
+    let metric = |name: String, faults: &mut Faults| {
+        if let Some(meant) = misspelt_metric(&name, raw.namespace.as_deref()) {
+            faults.add(
+                format!("{key}.metric"),
+                format!("the load balancer has no metric `{name}`; did you mean `{meant}`?"),
+            );
+        }
+        Metric {
+            namespace: raw.namespace.clone().unwrap_or_else(|| defaults::LOAD_BALANCER_NAMESPACE.to_owned()),
+            dimensions: dimensions(&raw, key, &name, faults),
+            name,
+        }
     };
     let (measure, default_name, default_requests) = match (&raw.bad, &raw.of, &raw.metric, &raw.statistic) {
         (Some(bad), Some(of), None, None) => (
@@ -607,18 +615,21 @@ fn bound(
     };
     let unit = bound.limit().unit;
     let fits = match measure {
-        Measure::Share { .. } => unit == Unit::Share || (unit == Unit::Plain && bound.limit().value <= 1.0),
+        Measure::Share { .. } => unit == Unit::Share || (unit == Unit::Plain && bound.limit().value < 1.0),
         Measure::Statistic { metric, statistic } if metric.name == "TargetResponseTime" => {
             // Counts and shares of samples (TC, PR, SampleCount) are not times.
             let counts = ["TC", "PR", "SampleCount"].iter().any(|prefix| statistic.starts_with(prefix));
-            if counts { unit != Unit::Seconds } else { unit != Unit::Share }
+            if counts { unit != Unit::Seconds } else { unit == Unit::Seconds }
         }
         Measure::Statistic { .. } => true,
     };
     faults.require(
         fits,
         &format!("{key}.{written}"),
-        &format!("`{}` does not fit what the gate measures", bound.limit()),
+        &format!(
+            "`{}` does not fit what the gate measures: write 5% for a ratio, 500ms for a time",
+            bound.limit()
+        ),
     );
     Some(in_measured_unit(bound, measure))
 }
@@ -665,6 +676,35 @@ fn dimensions(raw: &raw::Gate, key: &str, metric: &str, faults: &mut Faults) -> 
 fn tells_colours_apart(measure: &Measure) -> bool {
     let (Measure::Share { bad: metric, .. } | Measure::Statistic { metric, .. }) = measure;
     metric.dimensions.iter().any(|(_, value)| value.contains("{target_group}"))
+}
+
+/// The load balancer's metrics that have a target group; a policy may name others, but not misspell these.
+const TARGET_GROUP_METRICS: [&str; 12] = [
+    "RequestCount",
+    "RequestCountPerTarget",
+    "HTTPCode_Target_2XX_Count",
+    "HTTPCode_Target_3XX_Count",
+    "HTTPCode_Target_4XX_Count",
+    "HTTPCode_Target_5XX_Count",
+    "TargetResponseTime",
+    "TargetConnectionErrorCount",
+    "TargetTLSNegotiationErrorCount",
+    "HealthyHostCount",
+    "UnHealthyHostCount",
+    "AnomalousHostCount",
+];
+
+/// The known metric that a name of the load balancer's namespace is a slip of.
+fn misspelt_metric(name: &str, namespace: Option<&str>) -> Option<&'static str> {
+    if namespace.is_some_and(|namespace| namespace != defaults::LOAD_BALANCER_NAMESPACE)
+        || TARGET_GROUP_METRICS.contains(&name)
+    {
+        return None;
+    }
+    // Letter case alone makes another metric in CloudWatch.
+    let slip =
+        |known: &&&str| known.eq_ignore_ascii_case(name) || strsim::damerau_levenshtein(known, name) == 1;
+    TARGET_GROUP_METRICS.iter().find(slip).copied()
 }
 
 fn unknown_placeholder(template: &str) -> Option<&str> {
@@ -766,6 +806,15 @@ mod tests {
     }
 
     #[test]
+    fn a_misspelt_metric_would_never_have_data() {
+        check_faults(
+            "traffic: [{bad: HTTPCode_Target_5xx_Count, of: RequestCounts, limit: 5%}]",
+            &["1 traffic[0].metric", "1 traffic[0].metric"],
+        );
+        check_faults("traffic: [{bad: HTTPCode_Target_4XX_Count, of: RequestCount, limit: 5%}]", &[]);
+    }
+
+    #[test]
     fn empty_lists_are_refused_because_they_would_pass_silently() {
         check_faults(
             "traffic: []\nsmoke: {checks: []}\nbake: {gates: []}\n",
@@ -775,7 +824,12 @@ mod tests {
 
     #[test]
     fn a_plain_number_takes_the_unit_of_its_measure() {
-        let plan = parse("traffic: [{bad: B, of: R, limit: 0.05}, {metric: TargetResponseTime, statistic: p99, limit: 0.5}]").unwrap();
+        check_faults("traffic: [{bad: B, of: R, limit: 1}]", &["1 traffic[0].limit"]);
+        check_faults(
+            "traffic: [{metric: TargetResponseTime, statistic: p99, limit: 500}]",
+            &["1 traffic[0].limit"],
+        );
+        let plan = parse("traffic: [{bad: B, of: R, limit: 0.05}, {metric: TargetResponseTime, statistic: p99, limit: 500ms}]").unwrap();
         let limits: Vec<String> = plan.traffic.iter().map(|gate| gate.bound.limit().to_string()).collect();
         assert_eq!(limits, ["5 %", "500 ms"]);
     }
