@@ -1,6 +1,11 @@
 //! From series to findings. Pure: the same plan and the same series give the same findings, bit for bit.
 
+pub mod compare;
+mod level;
+pub mod noise;
 mod outage;
+pub mod power;
+pub mod series;
 mod threshold;
 
 pub use outage::outage;

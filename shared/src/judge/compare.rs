@@ -1,0 +1,335 @@
+//! Green beside blue, period by period: how much the data speak for a regression. An e-process: evidence of 1,000 is
+//! reached by a release that is as good as blue with a probability of at most 1 in 1,000, however often one looks.
+//!
+//! The formulas, their sources, and what was tried are in docs/judging.md.
+
+use super::level::{Lattice, Likelihood, STEP, Track, log_sum};
+use super::noise::{self, Belief, Learned};
+use super::series::{Count, Pair, Past, Series};
+
+/// Probability that a regression, if there is one, begins with the first period; the rest is spread over the others.
+const AT_ONCE: f64 = 0.6;
+/// The smallest ratio of green to blue that is looked for, and the largest, in natural logarithms: x1.2 and x4,900.
+const RATIOS: (f64, f64) = (0.2, 8.5);
+/// Beliefs and motions that history leaves with less than this weight are dropped.
+const LEAST_WEIGHT: f64 = 1e-3;
+
+/// What one comparison is about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Comparison {
+    /// Green may be this many times worse than blue; at least 1. Taken to the nearest step of 10 %.
+    pub tolerate: f64,
+    /// A share of bad events below which nobody cares, from 0 to 1; 0 for none.
+    pub ignore_below: f64,
+    /// What green must be shown not to be worse than, to pass; above `tolerate`.
+    pub pass_below: f64,
+}
+
+/// How much the data up to a period speak for and against green. Natural logarithms of e-values; 0 is no evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Evidence {
+    /// Against "green is as good as blue".
+    pub against_good: f64,
+    /// Against "green is at most as much worse as is tolerated".
+    pub against_tolerated: f64,
+    /// Against "green's bad events are too few to care".
+    pub against_ignored: f64,
+    /// Against "green is worse than what a pass allows".
+    pub for_pass: f64,
+}
+
+/// How much less sure one must be that a worse release is worse than tolerated, than that it is worse at all. A release
+/// that is as good as blue is rolled back with the chance that the operator chose; one that is worse, but within what is
+/// tolerated, with at most this many times that chance.
+const LENIENCE: f64 = 20.0;
+/// The chance with which a release that is worse than `pass_below` is passed for good.
+pub const PASSED_BY_CHANCE: f64 = 0.05;
+
+impl Evidence {
+    /// What speaks for a rollback, as a natural logarithm: green is worse than blue, by more than is tolerated, and by
+    /// more than nobody cares about. A rollback needs all three, so the smallest counts.
+    pub fn for_rollback(&self) -> f64 {
+        self.against_good.min(self.against_tolerated.min(self.against_ignored) + LENIENCE.ln())
+    }
+}
+
+/// What a comparison came to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Decision {
+    /// Green is worse, since this period (an index into the window).
+    RollBack(usize),
+    /// Green is shown not to be worse than what a pass allows, since this period.
+    Pass(usize),
+    /// Neither.
+    Unclear,
+}
+
+/// Decides with the first period at which there was evidence enough. `chance` is the probability of rolling back a good
+/// release that this comparison may spend, from 0 to 1.
+pub fn decide(evidence: &[Evidence], chance: f64) -> Decision {
+    if let Some(period) = evidence.iter().position(|evidence| evidence.for_rollback() >= -chance.ln()) {
+        return Decision::RollBack(period);
+    }
+    match evidence.iter().position(|evidence| evidence.for_pass >= -PASSED_BY_CHANCE.ln()) {
+        Some(period) => Decision::Pass(period),
+        None => Decision::Unclear,
+    }
+}
+
+/// The evidence after each period of the window, oldest first. A period in which green has no data changes nothing.
+pub fn compare(series: &Series, comparison: &Comparison) -> Vec<Evidence> {
+    let mut process = Process::new(&series.history, series.planned.max(series.window.len()), comparison);
+    let mut last = Evidence::default();
+    series
+        .window
+        .iter()
+        .map(|pair| {
+            let evidence = process.next(*pair);
+            if pair.green.is_some_and(|green| green.of > 0.0) {
+                last = evidence;
+            }
+            last
+        })
+        .collect()
+}
+
+/// Steps of the lattice from one level to another that is `ratio` times as high.
+fn steps(ratio: f64) -> usize {
+    (ratio.ln() / STEP).round().max(0.0) as usize
+}
+
+/// The ratios of green to blue that are looked for, in steps, with how likely each is: near ratios more than far ones,
+/// since a far one shows itself at once whatever its weight.
+fn ratios() -> Vec<(usize, f64)> {
+    let mut ratios: Vec<(usize, f64)> = Vec::new();
+    let mut log = RATIOS.0;
+    while log < RATIOS.1 {
+        let width = 0.2 + 0.2 * log;
+        ratios.push(((log / STEP).round() as usize, width / (0.4 + log).powf(1.6)));
+        log += width;
+    }
+    let total: f64 = ratios.iter().map(|(_, weight)| weight).sum();
+    ratios.iter_mut().for_each(|(_, weight)| *weight /= total);
+    ratios
+}
+
+/// The evidence as it grows.
+struct Process {
+    ratios: Vec<(usize, f64)>,
+    lattice: Lattice,
+    /// Steps to the furthest ratio.
+    furthest: usize,
+    worlds: Vec<World>,
+    /// Probability that a regression begins with each period.
+    onsets: Vec<f64>,
+    /// Probability that it has begun.
+    begun: f64,
+    seen: usize,
+    tolerated: usize,
+    pass_below: usize,
+    ignore_below: f64,
+}
+
+/// One belief with one motion, and what it makes of the data under each hypothesis.
+struct World {
+    belief: Belief,
+    motion: usize,
+    /// Logarithm of its weight.
+    weight: f64,
+    /// Green is as good as blue.
+    good: Track,
+    /// Green is as good as blue until some period, then worse by a ratio.
+    worse: Vec<Track>,
+    /// The same for the tolerated ratio.
+    tolerated: Track,
+    /// Green is worse by the ratio that a pass excludes, from the first period on.
+    failing: Track,
+    /// Green's own rate is what nobody cares about until some period, then higher by a ratio (as logarithms).
+    cared: Vec<f64>,
+    /// Green's own rate is what nobody cares about.
+    ignored: f64,
+    /// Room to work in.
+    room: Vec<f64>,
+}
+
+impl Process {
+    fn new(history: &[Past], planned: usize, comparison: &Comparison) -> Self {
+        let ratios = ratios();
+        let tolerated = steps(comparison.tolerate);
+        let pass_below = steps(comparison.pass_below).max(tolerated + 1);
+        let furthest = ratios.iter().map(|(steps, _)| *steps).max().unwrap_or(0).max(pass_below);
+        let learned = noise::learn(history);
+        let lattice = noise::lattice(&learned, furthest);
+        let worlds = worlds(history, &learned, &lattice, ratios.len());
+        let mut onsets = vec![(1.0 - AT_ONCE) / (planned.max(2) - 1) as f64; planned];
+        if let Some(first) = onsets.first_mut() {
+            *first = AT_ONCE;
+        }
+        Self {
+            ratios,
+            lattice,
+            furthest,
+            worlds,
+            onsets,
+            begun: 0.0,
+            seen: 0,
+            tolerated,
+            pass_below,
+            ignore_below: comparison.ignore_below,
+        }
+    }
+
+    fn next(&mut self, pair: Pair) -> Evidence {
+        let onset = self.onsets.get(self.seen).copied().unwrap_or(0.0);
+        self.seen += 1;
+        self.begun += onset;
+        let [blue, green] = [pair.blue, pair.green].map(|count| count.unwrap_or(Count { of: 0.0, bad: 0.0 }));
+        let mut seen: Option<(f64, Likelihood, Likelihood)> = None;
+        for world in &mut self.worlds {
+            let noise = world.belief.noise;
+            // Worlds of one belief come one after the other and share its likelihoods.
+            let (_, blue_seen, green_seen) =
+                match seen.take().filter(|seen| seen.0.to_bits() == noise.to_bits()) {
+                    Some(same) => seen.insert(same),
+                    None => seen.insert((
+                        noise,
+                        self.lattice.likelihood(blue, noise, 0),
+                        self.lattice.likelihood(green, noise, self.furthest),
+                    )),
+                };
+            world.begin(onset, &self.ratios);
+            world.see(blue_seen, green_seen, &self.ratios, self.tolerated, self.pass_below);
+            if self.ignore_below > 0.0 && green.of > 0.0 {
+                world.care(green, self.ignore_below, onset, &self.ratios);
+            }
+        }
+        self.evidence()
+    }
+
+    fn evidence(&self) -> Evidence {
+        let rest = (1.0 - self.begun).max(0.0).ln();
+        let sum = |terms: &mut dyn FnMut(&World, &mut Vec<f64>)| {
+            let mut logs = Vec::new();
+            self.worlds.iter().for_each(|world| {
+                let from = logs.len();
+                terms(world, &mut logs);
+                logs[from..].iter_mut().for_each(|log| *log += world.weight);
+            });
+            log_sum(&logs)
+        };
+        let good = sum(&mut |world, logs| logs.push(world.good.log_total()));
+        let worse = sum(&mut |world, logs| {
+            logs.extend(world.worse.iter().map(Track::log_total));
+            logs.push(rest + world.good.log_total());
+        });
+        let intolerable = sum(&mut |world, logs| {
+            let beyond =
+                world.worse.iter().zip(&self.ratios).filter(|(_, (steps, _))| *steps > self.tolerated);
+            logs.extend(beyond.map(|(track, _)| track.log_total()));
+        });
+        let tolerated = sum(&mut |world, logs| {
+            logs.push(world.tolerated.log_total());
+            logs.push(rest + world.good.log_total());
+        });
+        let failing = sum(&mut |world, logs| logs.push(world.failing.log_total()));
+        let against_ignored = if self.ignore_below > 0.0 {
+            let cared = sum(&mut |world, logs| {
+                logs.extend(&world.cared);
+                logs.push(rest + world.ignored);
+            });
+            cared - sum(&mut |world, logs| logs.push(world.ignored))
+        } else {
+            f64::INFINITY
+        };
+        Evidence {
+            against_good: worse - good,
+            against_tolerated: intolerable - tolerated,
+            against_ignored,
+            for_pass: good - failing,
+        }
+    }
+}
+
+/// Lets every belief live through the history, and keeps those that it leaves likely.
+fn worlds(history: &[Past], learned: &Learned, lattice: &Lattice, ratios: usize) -> Vec<World> {
+    let nobody = lattice.likelihood(Count { of: 0.0, bad: 0.0 }, 1.0, 0);
+    let (mut worlds, mut room) = (Vec::new(), Vec::new());
+    for belief in noise::beliefs(learned, lattice) {
+        let mut lives: Vec<Track> = vec![Track::new(belief.usual.clone()); belief.motions.len()];
+        for count in history.iter().filter_map(|past| past.total).filter(|count| count.of > 0.0) {
+            let seen = lattice.likelihood(count, belief.history_noise, 0);
+            for (life, motion) in lives.iter_mut().zip(&belief.motions) {
+                life.advance((motion, &belief.usual), (&seen, &nobody), 0, &mut room);
+            }
+        }
+        // History decides between the motions of a belief, not between beliefs: it cannot tell a colour's noise from
+        // the level's.
+        let likely: Vec<f64> = lives.iter().map(Track::log_total).collect();
+        let all = log_sum(&likely);
+        for (motion, (life, likely)) in lives.into_iter().zip(likely).enumerate() {
+            let weight = belief.weight * (likely - all).exp();
+            if weight >= LEAST_WEIGHT * belief.weight {
+                worlds.push(World::new(belief.clone(), motion, weight.ln(), life.fresh(), ratios));
+            }
+        }
+    }
+    worlds
+}
+
+impl World {
+    fn new(belief: Belief, motion: usize, weight: f64, life: Track, ratios: usize) -> Self {
+        let nought = Track::nought(belief.usual.len());
+        Self {
+            belief,
+            motion,
+            weight,
+            good: life.clone(),
+            worse: vec![nought.clone(); ratios],
+            tolerated: nought,
+            failing: life,
+            cared: vec![f64::NEG_INFINITY; ratios],
+            ignored: 0.0,
+            room: Vec::new(),
+        }
+    }
+
+    /// A regression may begin now.
+    fn begin(&mut self, onset: f64, ratios: &[(usize, f64)]) {
+        for (track, (_, weight)) in self.worse.iter_mut().zip(ratios) {
+            track.add(&self.good, onset * weight);
+        }
+        self.tolerated.add(&self.good, onset);
+    }
+
+    fn see(
+        &mut self,
+        blue: &Likelihood,
+        green: &Likelihood,
+        ratios: &[(usize, f64)],
+        tolerated: usize,
+        pass_below: usize,
+    ) {
+        let room = &mut self.room;
+        let moving = (&self.belief.motions[self.motion], self.belief.usual.as_slice());
+        for (track, (steps, _)) in self.worse.iter_mut().zip(ratios) {
+            track.advance(moving, (blue, green), *steps, room);
+        }
+        self.good.advance(moving, (blue, green), 0, room);
+        self.tolerated.advance(moving, (blue, green), tolerated, room);
+        self.failing.advance(moving, (blue, green), pass_below, room);
+    }
+
+    /// Green's own rate against `least`, whatever blue does.
+    fn care(&mut self, green: Count, least: f64, onset: f64, ratios: &[(usize, f64)]) {
+        let (noise, size) = (self.belief.noise, 1.0 / self.belief.noise);
+        let log = |rate: f64| {
+            let mean = green.of * rate;
+            green.bad * mean.ln() - (green.bad + size) * (noise * mean).ln_1p()
+        };
+        for (cared, (steps, weight)) in self.cared.iter_mut().zip(ratios) {
+            let joined = log_sum(&[*cared, self.ignored + (onset * weight).ln()]);
+            *cared = joined + log(least * (*steps as f64 * STEP).exp());
+        }
+        self.ignored += log(least);
+    }
+}

@@ -1,0 +1,272 @@
+//! The hidden level of a service: its rate of bad events, the same for both colours, as it moves from period to period.
+//!
+//! A filter on a lattice of logarithms (a hidden Markov model). It never decides what the level is: it carries how
+//! likely each level is, so that a shared incident, a slow drift and the hour of the day explain themselves before
+//! green is blamed. The formulas are in docs/judging.md.
+
+use std::ops::Range;
+
+use super::series::Count;
+
+/// Distance of two levels on the lattice, in natural logarithms: 10 %. Finer lattices found nothing more (a step of
+/// 0.05 gave the same verdicts in the benchmark), since each colour's own noise is never taken to be below 5 %.
+pub const STEP: f64 = 0.1;
+
+/// The lattice ends a little above a rate of 1, where every request is bad: the Poisson law knows no upper end.
+const TOP: f64 = 0.7;
+
+/// Likelihoods below this share of the largest (a logarithm) are nought. Far below anything that evidence turns on.
+const NEGLIGIBLE: f64 = -42.0;
+/// Below this the product of weights and likelihoods has lost its digits.
+const LEAST_TOTAL: f64 = 1e-30;
+
+/// Rates of bad events, evenly spaced in logarithms.
+#[derive(Debug, Clone)]
+pub struct Lattice {
+    /// Logarithm of the lowest rate.
+    low: f64,
+    /// The rates (bad events per request).
+    rates: Vec<f64>,
+    /// How many of them are levels; those above are levels times a ratio.
+    levels: usize,
+}
+
+impl Lattice {
+    /// A lattice of levels from `low` (natural logarithm of a rate) upwards, with room for `ratios` steps beyond.
+    pub fn new(low: f64, ratios: usize) -> Self {
+        let levels = ((TOP - low) / STEP).ceil().max(1.0) as usize + 1;
+        let rates = (0..levels + ratios).map(|node| (low + STEP * node as f64).exp()).collect();
+        Self { low, rates, levels }
+    }
+
+    /// Number of levels.
+    pub fn levels(&self) -> usize {
+        self.levels
+    }
+
+    /// Natural logarithm of a level.
+    pub fn log(&self, level: usize) -> f64 {
+        self.low + STEP * level as f64
+    }
+
+    /// Likelihood of `count` at every level, and at `ratios` steps beyond, when the colour's own noise has the squared
+    /// coefficient of variation `noise`: negative binomial with mean `of * rate` and variance `mean + noise * mean^2`.
+    pub fn likelihood(&self, count: Count, noise: f64, ratios: usize) -> Likelihood {
+        let nodes = self.levels + ratios;
+        if count.of <= 0.0 {
+            return Likelihood { scale: 0.0, relative: vec![1.0; nodes], heavy: 0..nodes };
+        }
+        let size = 1.0 / noise;
+        let start = count.bad * (count.of.ln() + self.low);
+        let log = |node: usize| {
+            start + count.bad * STEP * node as f64
+                - (count.bad + size) * (1.0 + noise * count.of * self.rates[node]).ln()
+        };
+        // One peak, where the rate is the share of bad events; what is not negligible lies around it.
+        let peak = ((count.bad / count.of).ln() - self.low) / STEP;
+        let peak = (peak.round().max(0.0) as usize).min(nodes - 1);
+        let highest = log(peak);
+        let mut relative = vec![0.0; nodes];
+        relative[peak] = 1.0;
+        let heavy_from = |node: &usize| log(*node) - highest;
+        let mut fill = |towards: &mut dyn Iterator<Item = usize>| {
+            let logs = towards.map(|node| (node, heavy_from(&node)));
+            logs.take_while(|(_, log)| *log >= NEGLIGIBLE).fold(peak, |_, (node, log)| {
+                relative[node] = log.exp();
+                node
+            })
+        };
+        let (first, last) = (fill(&mut (0..peak).rev()), fill(&mut (peak + 1..nodes)));
+        Likelihood { scale: highest + constant(count.bad, noise), relative, heavy: first..last + 1 }
+    }
+}
+
+/// The part of the negative binomial's logarithm that no rate changes; it differs between beliefs about the noise.
+fn constant(bad: f64, noise: f64) -> f64 {
+    let size = 1.0 / noise;
+    libm::lgamma(bad + size) - libm::lgamma(size) - libm::lgamma(bad + 1.0) + bad * noise.ln()
+}
+
+/// How likely a count is at every rate of the lattice.
+#[derive(Debug, Clone)]
+pub struct Likelihood {
+    /// Logarithm of the largest.
+    scale: f64,
+    /// All of them, as shares of the largest.
+    relative: Vec<f64>,
+    /// Where they are not negligible.
+    heavy: Range<usize>,
+}
+
+/// How the level goes from one period to the next: it stays near where it was, is drawn anew from what history shows,
+/// or jumps anywhere (an incident).
+#[derive(Debug, Clone)]
+pub struct Motion {
+    stay: f64,
+    jump: f64,
+    /// Where a level that stays goes, around itself.
+    spread: Vec<f64>,
+}
+
+impl Motion {
+    /// A level that stays with probability `stay`, wandering by `deviation` (of its logarithm), and jumps with
+    /// probability `jump`.
+    pub fn new(stay: f64, deviation: f64, jump: f64) -> Self {
+        let half = (3.0 * deviation / STEP).ceil().max(1.0) as i32;
+        let bell = |steps: i32| (-0.5 * (f64::from(steps) * STEP / deviation).powi(2)).exp();
+        let total: f64 = (-half..=half).map(bell).sum();
+        Self { stay, jump, spread: (-half..=half).map(|steps| bell(steps) / total).collect() }
+    }
+}
+
+/// Joint weight of the data so far and of each level: `exp(scale) * weights`, where the weights sum to 1.
+#[derive(Debug, Clone)]
+pub struct Track {
+    scale: f64,
+    weights: Vec<f64>,
+    /// Where weights may be other than 0.
+    heavy: Range<usize>,
+}
+
+impl Track {
+    /// Nothing seen yet; `prior` is how likely each level is, all together 1.
+    pub fn new(prior: Vec<f64>) -> Self {
+        Self { scale: 0.0, heavy: 0..prior.len(), weights: prior }
+    }
+
+    /// A track without any weight.
+    pub fn nought(levels: usize) -> Self {
+        Self { scale: f64::NEG_INFINITY, weights: vec![0.0; levels], heavy: 0..0 }
+    }
+
+    /// The same levels as if nothing had been seen.
+    #[must_use]
+    pub fn fresh(self) -> Self {
+        Self { scale: 0.0, ..self }
+    }
+
+    /// Natural logarithm of the likelihood of all data so far.
+    pub fn log_total(&self) -> f64 {
+        self.scale
+    }
+
+    /// Adds `share` of another track, and normalises.
+    pub fn add(&mut self, other: &Self, share: f64) {
+        let scale = log_sum(&[self.scale, other.scale + share.ln()]);
+        if scale == f64::NEG_INFINITY {
+            return;
+        }
+        let (mine, theirs) = ((self.scale - scale).exp(), (other.scale - scale).exp() * share);
+        for (weight, more) in self.weights.iter_mut().zip(&other.weights) {
+            *weight = *weight * mine + more * theirs;
+        }
+        self.heavy = if self.heavy.is_empty() {
+            other.heavy.clone()
+        } else {
+            self.heavy.start.min(other.heavy.start)..self.heavy.end.max(other.heavy.end)
+        };
+        self.scale = scale;
+    }
+
+    /// Lets the level move for one period, then takes in what was seen: blue at the level, green at `ratio` steps
+    /// above it. `usual` is what history shows; `room` is room to work in.
+    pub fn advance(
+        &mut self,
+        (motion, usual): (&Motion, &[f64]),
+        (blue, green): (&Likelihood, &Likelihood),
+        ratio: usize,
+        room: &mut Vec<f64>,
+    ) {
+        if self.scale == f64::NEG_INFINITY {
+            return;
+        }
+        let first = blue.heavy.start.max(green.heavy.start.saturating_sub(ratio));
+        let last = blue.heavy.end.min(green.heavy.end.saturating_sub(ratio));
+        let green_at = &green.relative[ratio..ratio + self.weights.len()];
+        self.moved(motion, room);
+        let moved: &[f64] = room;
+        let half = motion.spread.len() / 2;
+        let redrawn = 1.0 - motion.stay - motion.jump;
+        let anywhere = motion.jump / self.weights.len() as f64;
+        self.scale += blue.scale + green.scale;
+        let heavy = first..last.max(first);
+        let mut seen = std::mem::take(&mut self.weights);
+        seen[..heavy.start].fill(0.0);
+        seen[heavy.end..].fill(0.0);
+        let sources = moved[half..][heavy.clone()].iter().zip(&usual[heavy.clone()]);
+        let likely = blue.relative[heavy.clone()].iter().zip(&green_at[heavy.clone()]);
+        for ((seen, (moved, usual)), (blue, green)) in seen[heavy.clone()].iter_mut().zip(sources).zip(likely)
+        {
+            *seen = (moved + redrawn * usual + anywhere) * (blue * green);
+        }
+        let total = sum(&seen[heavy.clone()]);
+        self.weights = seen;
+        if total < LEAST_TOTAL {
+            for (level, weight) in self.weights.iter_mut().enumerate() {
+                *weight = moved[level + half] + redrawn * usual[level] + anywhere;
+            }
+            self.contradicted(blue, green_at);
+            return;
+        }
+        self.scale += total.ln();
+        let share = 1.0 / total;
+        self.weights[heavy.clone()].iter_mut().for_each(|weight| *weight *= share);
+        self.heavy = heavy;
+    }
+
+    /// Where levels that stay go, with room at both ends; what would leave the lattice stays at its last level.
+    fn moved(&self, motion: &Motion, moved: &mut Vec<f64>) {
+        let levels = self.weights.len();
+        let half = motion.spread.len() / 2;
+        moved.clear();
+        moved.resize(levels + 2 * half, 0.0);
+        for (steps, share) in motion.spread.iter().enumerate() {
+            let share = share * motion.stay;
+            let to = &mut moved[self.heavy.start + steps..self.heavy.end + steps];
+            for (to, weight) in to.iter_mut().zip(&self.weights[self.heavy.clone()]) {
+                *to += share * weight;
+            }
+        }
+        let (below, above) = (moved[..half].iter().sum::<f64>(), moved[levels + half..].iter().sum::<f64>());
+        moved[half] += below;
+        moved[levels + half - 1] += above;
+    }
+
+    /// The colours contradict each other so much that hardly a level explains both: logarithms, over all levels.
+    fn contradicted(&mut self, blue: &Likelihood, green_at: &[f64]) {
+        let logs: Vec<f64> = self
+            .weights
+            .iter()
+            .zip(&blue.relative)
+            .zip(green_at)
+            .map(|((weight, blue), green)| {
+                [weight, blue, green].iter().map(|factor| factor.max(f64::MIN_POSITIVE).ln()).sum()
+            })
+            .collect();
+        let total = log_sum(&logs);
+        self.scale += total;
+        self.weights = logs.iter().map(|log| (log - total).exp()).collect();
+        self.heavy = 0..self.weights.len();
+    }
+}
+
+/// A sum in eight lanes, which the processor adds at the same time; in a fixed order, so the same bits each time.
+fn sum(values: &[f64]) -> f64 {
+    let (eights, rest) = values.as_chunks::<8>();
+    let mut lanes = [0.0; 8];
+    for eight in eights {
+        for (lane, value) in lanes.iter_mut().zip(eight) {
+            *lane += value;
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().sum::<f64>()
+}
+
+/// Logarithm of a sum of numbers that are given by their logarithms.
+pub fn log_sum(logs: &[f64]) -> f64 {
+    let highest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if highest == f64::NEG_INFINITY {
+        return highest;
+    }
+    highest + logs.iter().map(|log| (log - highest).exp()).sum::<f64>().ln()
+}

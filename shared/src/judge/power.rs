@@ -1,0 +1,60 @@
+//! What a rollout can find: the smallest regression that the judge would see, with this traffic and this noise.
+
+use super::compare::{Comparison, compare};
+use super::noise;
+use super::series::{Count, Pair, Past, Series};
+
+/// The share of rollouts in which a regression of the size that is told is found, as a quantile of the normal law: 80 %.
+const SURE: f64 = 0.8416;
+/// Nothing larger is told.
+const LARGEST: f64 = 1000.0;
+
+/// Requests of one period.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Traffic {
+    /// To blue.
+    pub blue: f64,
+    /// To green.
+    pub green: f64,
+}
+
+/// The smallest ratio of green's bad events to blue's that is found in four rollouts of five, if it is there from the
+/// first period on; `None` when not even a ratio of 1,000 would be.
+///
+/// The judge is shown the counts that a regression gives on average. Evidence behaves nearly like a random walk whose
+/// variance is twice its drift (as the logarithm of a likelihood ratio does), so it must reach its limit with so much to
+/// spare.
+pub fn smallest_found(
+    history: &[Past],
+    traffic: &[Traffic],
+    comparison: &Comparison,
+    chance: f64,
+) -> Option<f64> {
+    let limit = -chance.ln();
+    // needed - SURE * sqrt(2 * needed) = limit
+    let needed = (SURE / 2_f64.sqrt() + (SURE * SURE / 2.0 + limit).sqrt()).powi(2);
+    let found = |ratio: f64| {
+        let expected = expected(history, traffic, ratio);
+        compare(&expected, comparison).iter().any(|evidence| evidence.for_rollback() >= needed)
+    };
+    if !found(LARGEST) {
+        return None;
+    }
+    let (mut missed, mut seen) = (1.0_f64.ln(), LARGEST.ln());
+    while seen - missed > 0.02 {
+        let middle = f64::midpoint(missed, seen);
+        if found(middle.exp()) { seen = middle } else { missed = middle }
+    }
+    Some(seen.exp())
+}
+
+/// The counts that a rollout gives on average, when green has `ratio` times the bad events of blue.
+fn expected(history: &[Past], traffic: &[Traffic], ratio: f64) -> Series {
+    let rate = noise::learn(history).rate;
+    let count = |of: f64, rate: f64| (of > 0.0).then(|| Count { of, bad: of * rate.min(1.0) });
+    let window = traffic
+        .iter()
+        .map(|traffic| Pair { blue: count(traffic.blue, rate), green: count(traffic.green, rate * ratio) })
+        .collect();
+    Series { history: history.to_vec(), window, planned: traffic.len() }
+}
