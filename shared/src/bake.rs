@@ -11,7 +11,7 @@ use crate::hook::Release;
 use crate::preflight;
 use crate::readiness;
 use crate::rollout;
-use crate::traffic;
+use crate::traffic::{self, Span};
 use crate::verdict::{Finding, Findings};
 
 /// One look: judges the shift again (the watch may have missed something) and the bake so far. Done on a failure, or
@@ -21,8 +21,10 @@ pub async fn look(release: &mut Release) -> Result<Step, Fault> {
     let (shift_began, shift_ended) = shift(release)?;
     let now = clock::now();
     let bake_ends = after(shift_ended, release.plan.bake_for);
-    let during_shift = traffic::look(release, &release.plan.traffic, shift_began, shift_ended, now).await?;
-    let during_bake = traffic::look(release, &release.plan.bake, shift_ended, bake_ends, now).await?;
+    let during_shift = Span { shift: shift_began, from: shift_began, until: shift_ended };
+    let during_shift = traffic::look(release, &release.plan.traffic, during_shift, now).await?;
+    let until_now = Span { shift: shift_began, from: shift_ended, until: bake_ends };
+    let during_bake = traffic::look(release, &release.plan.bake, until_now, now).await?;
     let runs = readiness::green_still_runs(release).await;
     let mut findings = Findings::new().and("readiness", runs);
     if !release.plan.alarms.is_empty() {

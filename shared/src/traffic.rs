@@ -1,66 +1,234 @@
-//! One look at the metrics: read both colours over the same window, then judge.
+//! One look at the metrics: read both colours and the time before the shift, then judge.
 
 use jiff::Timestamp;
 
 use crate::fault::Fault;
 use crate::hook::Release;
-use crate::judge::{self, Evidence};
-use crate::metrics::{self, GateQueries, Query, SeriesSet, Side, Window};
+use crate::judge::{self, Evidence, Trial};
+use crate::metrics::{self, CountQueries, GateQueries, Query, SeriesSet, Side, Window};
 use crate::policy::defaults;
-use crate::policy::plan::{Bound, Gate, Measure, Metric};
+use crate::policy::gates::Bound;
+use crate::policy::gates::{Compared, Events, Gate, Measure, Metric, Rule, SlowerThan, Threshold};
+use crate::policy::plan::Sampling;
 use crate::verdict::{Caveat, Finding, Quantity};
 
-/// Periods of blue before the window, for the gates that compare with blue when it has no traffic beside green.
-const HISTORY: usize = 10;
+/// Periods before the shift from which the judge learns how noisy the service is: an hour of minutes.
+const HISTORY: usize = 60;
+/// Statistic of a metric above which a sample is slow, when the policy leaves it to the service.
+const USUALLY_SLOW: &str = "p99";
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    /// When the shift began. Comparisons gather evidence from here on.
+    pub shift: Timestamp,
+    /// From where on limits hold.
+    pub from: Timestamp,
+    /// Where the look ends, at the latest.
+    pub until: Timestamp,
+}
 
 /// What a look found, and over which window.
 #[derive(Debug)]
 pub struct Seen {
     /// A finding per gate, the outage lane first.
     pub findings: Vec<Finding>,
-    /// The complete periods that were judged.
+    /// The complete periods in which limits hold.
     pub window: Window,
 }
 
-/// Judges `gates` and the outage lane over the complete periods from `from` until `until`, as far as they are in.
-pub async fn look(
-    release: &Release,
-    gates: &[Gate],
-    from: Timestamp,
-    until: Timestamp,
-    now: Timestamp,
-) -> Result<Seen, Fault> {
-    let window = Window::complete(from, until, now, &release.plan.sampling);
-    let read = if window.periods == 0 { window } else { window.with_history(HISTORY) };
+/// Judges `gates` and the outage lane over the complete periods of `span`, as far as they are in.
+pub async fn look(release: &Release, gates: &[Gate], span: Span, now: Timestamp) -> Result<Seen, Fault> {
+    let sampling = &release.plan.sampling;
+    let limited = Window::complete(span.from, span.until, now, sampling);
+    let compared = Window::complete(span.shift, span.until, now, sampling);
+    let read = if compared.periods == 0 { compared } else { compared.with_history(HISTORY) };
+    let slow = usually_slow(release, gates, &compared).await?;
     let errors = [all_errors("HTTPCode_Target_5XX_Count"), all_errors("TargetConnectionErrorCount")];
-    let asked: Vec<Asked> = gates.iter().chain(&errors).map(|gate| Asked::new(gate, release)).collect();
-    let queries: Vec<Query> = asked.iter().flat_map(Asked::queries).collect();
+    let down: Vec<Limited> = errors.iter().map(|(name, limit)| Limited::new(name, limit, release)).collect();
+    let rules: Vec<Asked> = gates.iter().filter_map(|gate| Asked::new(gate, slow, release)).collect();
+    let queries: Vec<Query> =
+        down.iter().flat_map(Limited::queries).chain(rules.iter().flat_map(Asked::queries)).collect();
     let set = metrics::read(&release.aws, &queries, &read).await?;
-    let first = read.periods - window.periods;
-    let evidence: Vec<Evidence> = asked.iter().map(|asked| asked.evidence(&set, &read, first)).collect();
-    let (of_gates, of_errors) = evidence.split_at(gates.len());
-    let mut findings = vec![judge::outage(&release.plan.outage, &sum(of_errors))];
-    findings.extend(gates.iter().zip(of_gates).map(|(gate, evidence)| judge::threshold(gate, evidence)));
+    let answer = Answer {
+        set: &set,
+        read,
+        shift: read.periods - compared.periods,
+        first: read.periods - limited.periods,
+        planned: planned(span, sampling),
+    };
+    let of_errors: Vec<Evidence> = down.iter().map(|limited| limited.evidence(&answer)).collect();
+    let mut findings = vec![judge::outage(&release.plan.outage, &sum(&of_errors))];
+    let chances = Chances::new(gates, release.plan.false_rollback_rate);
+    findings.extend(rules.iter().map(|asked| asked.finding(&answer, &chances)));
     for message in &set.messages {
         if let Some(finding) = findings.first_mut() {
             finding.caveats.push(Caveat::PartialData { message: message.clone() });
         }
     }
-    Ok(Seen { findings, window })
+    Ok(Seen { findings, window: limited })
+}
+
+/// What CloudWatch answered, and where in it the shift and the limits begin.
+struct Answer<'a> {
+    set: &'a SeriesSet,
+    read: Window,
+    shift: usize,
+    first: usize,
+    planned: usize,
+}
+
+/// How the chance of a false rollback is shared among the comparisons of a list.
+struct Chances {
+    all: f64,
+    weights: f64,
+}
+
+impl Chances {
+    fn new(gates: &[Gate], false_rollback_rate: f64) -> Self {
+        let weights = gates.iter().filter_map(|gate| match &gate.rule {
+            Rule::Compared(compared) => Some(compared.weight),
+            _ => None,
+        });
+        Self { all: false_rollback_rate * defaults::SHARE_OF_COMPARISONS, weights: weights.sum() }
+    }
+
+    fn of(&self, compared: &Compared) -> f64 {
+        self.all * compared.weight / self.weights
+    }
+}
+
+/// Periods that the whole window will have; when that is not known, the usual length of a shift.
+fn planned(span: Span, sampling: &Sampling) -> usize {
+    let whole = Window::complete(
+        span.shift,
+        span.until,
+        span.until,
+        &Sampling { ingestion_delay: std::time::Duration::ZERO, ..*sampling },
+    );
+    if span.until == Timestamp::MAX { defaults::USUAL_PERIODS } else { whole.periods }
+}
+
+/// The usual 99th percentile before the shift, for the comparisons that leave it to the service which samples are slow.
+async fn usually_slow(release: &Release, gates: &[Gate], shift: &Window) -> Result<Option<f64>, Fault> {
+    let left_open = gates.iter().find_map(|gate| match &gate.rule {
+        Rule::Compared(Compared { events: Events::Slow { metric, than: SlowerThan::Usual }, .. }) => {
+            Some(metric)
+        }
+        _ => None,
+    });
+    let Some(metric) = left_open.filter(|_| shift.periods > 0) else { return Ok(None) };
+    let before = Window { periods: HISTORY, ..shift.with_history(HISTORY) };
+    let of = |side| metrics::query(metric, USUALLY_SLOW, &release.rollout, side);
+    let queries = [of(Side::Blue), of(Side::Green)];
+    let set = metrics::read(&release.aws, &queries, &before).await?;
+    let usual = queries.iter().find_map(|query| judge::median(set.get(query, &before).into_iter().flatten()));
+    Ok(usual)
+}
+
+/// A gate with its queries.
+enum Asked<'a> {
+    Limited(Limited<'a>),
+    Compared {
+        gate: &'a str,
+        compared: &'a Compared,
+        queries: CountQueries,
+    },
+    /// Nothing to compare with: it is not known what is slow.
+    NothingUsual(&'a str),
+}
+
+impl<'a> Asked<'a> {
+    fn new(gate: &'a Gate, usually_slow: Option<f64>, release: &Release) -> Option<Self> {
+        match &gate.rule {
+            Rule::Threshold(threshold) => Some(Self::Limited(Limited::new(&gate.name, threshold, release))),
+            Rule::Compared(compared) => {
+                let slow = match &compared.events {
+                    Events::Counts { .. } => Some(0.0),
+                    Events::Slow { than: SlowerThan::Limit(limit), .. } => Some(*limit),
+                    Events::Slow { than: SlowerThan::Usual, .. } => usually_slow,
+                };
+                Some(slow.map_or(Self::NothingUsual(&gate.name), |slow| Self::Compared {
+                    gate: &gate.name,
+                    compared,
+                    queries: CountQueries::new(&compared.events, slow, &release.rollout),
+                }))
+            }
+            // Judged after the shift, by its own reading.
+            Rule::Changed(_) => None,
+        }
+    }
+
+    fn queries(&self) -> Vec<Query> {
+        match self {
+            Self::Limited(limited) => limited.queries().collect(),
+            Self::Compared { queries, .. } => queries.all().cloned().collect(),
+            Self::NothingUsual(_) => Vec::new(),
+        }
+    }
+
+    fn finding(&self, answer: &Answer, chances: &Chances) -> Finding {
+        match self {
+            Self::Limited(limited) => {
+                judge::threshold(limited.name, limited.threshold, &limited.evidence(answer))
+            }
+            Self::Compared { gate, compared, queries } => Trial {
+                gate,
+                series: queries.series(answer.set, &answer.read, answer.shift, answer.planned),
+                comparison: compared.comparison,
+                chance: chances.of(compared),
+            }
+            .finding(),
+            Self::NothingUsual(gate) => judge::nothing_usual(gate),
+        }
+    }
+}
+
+/// A limit with its queries for both colours.
+struct Limited<'a> {
+    name: &'a str,
+    threshold: &'a Threshold,
+    green: GateQueries,
+    blue: GateQueries,
+}
+
+impl<'a> Limited<'a> {
+    fn new(name: &'a str, threshold: &'a Threshold, release: &Release) -> Self {
+        Self {
+            name,
+            threshold,
+            green: metrics::gate_queries(threshold, &release.rollout, Side::Green),
+            blue: metrics::gate_queries(threshold, &release.rollout, Side::Blue),
+        }
+    }
+
+    fn queries(&self) -> impl Iterator<Item = Query> {
+        [&self.green, &self.blue]
+            .into_iter()
+            .flat_map(|side| [Some(&side.value), side.samples.as_ref()])
+            .flatten()
+            .cloned()
+    }
+
+    fn evidence(&self, answer: &Answer) -> Evidence {
+        let readings = |side: &GateQueries| {
+            let samples = side.samples.as_ref().map(|query| answer.set.get(query, &answer.read));
+            judge::readings(
+                &self.threshold.measure,
+                &answer.set.get(&side.value, &answer.read),
+                samples.as_ref(),
+            )
+        };
+        Evidence { green: readings(&self.green), blue: readings(&self.blue), first: answer.first }
+    }
 }
 
 /// The outage lane's series: a share of all requests without a limit of its own.
-fn all_errors(metric: &str) -> Gate {
-    Gate {
-        name: metric.to_owned(),
-        measure: Measure::Share {
-            bad: Metric::of_target_group(metric),
-            of: Metric::of_target_group("RequestCount"),
-        },
-        bound: Bound::AtMost { limit: Quantity::share(1.0), tolerate: None },
-        min_requests: defaults::MIN_REQUESTS_FOR_SHARE,
-        worst_of: None,
-    }
+fn all_errors(metric: &'static str) -> (&'static str, Threshold) {
+    let measure =
+        Measure::Share { bad: Metric::of_target_group(metric), of: Metric::of_target_group("RequestCount") };
+    let bound = Bound::AtMost { limit: Quantity::share(1.0), tolerate: None };
+    (metric, Threshold { measure, bound, min_requests: defaults::MIN_REQUESTS_FOR_SHARE, worst_of: None })
 }
 
 /// Adds up the shares of the two kinds of bad requests; they have the same requests.
@@ -76,38 +244,5 @@ fn sum(evidence: &[Evidence]) -> Evidence {
         green: add(&server.green, &connection.green),
         blue: add(&server.blue, &connection.blue),
         first: server.first,
-    }
-}
-
-/// A gate with its queries for both colours.
-struct Asked<'a> {
-    gate: &'a Gate,
-    green: GateQueries,
-    blue: GateQueries,
-}
-
-impl<'a> Asked<'a> {
-    fn new(gate: &'a Gate, release: &Release) -> Self {
-        Self {
-            gate,
-            green: metrics::gate_queries(gate, &release.rollout, Side::Green),
-            blue: metrics::gate_queries(gate, &release.rollout, Side::Blue),
-        }
-    }
-
-    fn queries(&self) -> impl Iterator<Item = Query> {
-        [&self.green, &self.blue]
-            .into_iter()
-            .flat_map(|side| [Some(&side.value), side.samples.as_ref()])
-            .flatten()
-            .cloned()
-    }
-
-    fn evidence(&self, set: &SeriesSet, window: &Window, first: usize) -> Evidence {
-        let readings = |side: &GateQueries| {
-            let samples = side.samples.as_ref().map(|query| set.get(query, window));
-            judge::readings(&self.gate.measure, &set.get(&side.value, window), samples.as_ref())
-        };
-        Evidence { green: readings(&self.green), blue: readings(&self.blue), first }
     }
 }

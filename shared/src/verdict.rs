@@ -112,6 +112,26 @@ fn short(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
+/// How often chance alone would show as much as was seen, and how often it may.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ByChance {
+    /// Share of good releases that would show as much, at most; 0 to 1.
+    pub chance: f64,
+    /// Share of good releases that this check may roll back; 0 to 1.
+    pub allowed: f64,
+}
+
+impl fmt::Display for ByChance {
+    /// `1 in 3400 by chance (limit: 1 in 222)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let one_in = |chance: f64| {
+            let times = 1.0 / chance;
+            if times < 1e6 { format!("{times:.0}") } else { "a million and more".to_owned() }
+        };
+        write!(f, "1 in {} by chance (limit: 1 in {})", one_in(self.chance), one_in(self.allowed))
+    }
+}
+
 /// Why a finding may mislead, or what it did not cover.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -134,6 +154,11 @@ pub enum Caveat {
     NoData,
     /// Blue had no traffic beside green; its level from before was used.
     BlueFromBefore,
+    /// Too little was measured before the shift to know how noisy the service is.
+    ShortHistory {
+        /// Periods before the shift that were looked at.
+        periods: usize,
+    },
     /// Blue had no data at all, so a comparison with it was not possible.
     NoBlue,
     /// CloudWatch answered only in part.
@@ -177,6 +202,9 @@ impl fmt::Display for Caveat {
             }
             Self::NoData => f.write_str("no data for green in the window; nothing was judged"),
             Self::BlueFromBefore => f.write_str("blue had no traffic beside green; compared with blue before"),
+            Self::ShortHistory { .. } => f.write_str(
+                "too little was measured before the shift to know how noisy the service is; a regression takes longer to be told from noise",
+            ),
             Self::NoBlue => f.write_str("blue had no data; the comparison with it was not made"),
             Self::PartialData { message } => write!(f, "CloudWatch answered in part: {message}"),
             Self::StageMismatch { in_progress } => write!(
@@ -211,6 +239,9 @@ pub struct Finding {
     /// Requests (or samples) behind the value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<u64>,
+    /// How often chance alone would show as much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_chance: Option<ByChance>,
     /// Complete periods (minutes, as a rule) that were judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub periods: Option<usize>,
@@ -242,6 +273,7 @@ impl Finding {
             blue: None,
             limit: None,
             samples: None,
+            by_chance: None,
             periods: None,
             caveats: Vec::new(),
             fault: None,

@@ -24,7 +24,7 @@ use crate::readiness;
 use crate::report::{self, About};
 use crate::rollout::{self, Deployment, Phase};
 use crate::telemetry;
-use crate::traffic;
+use crate::traffic::{self, Span};
 use crate::verdict::{Answer, Finding, Findings, Outcome, Rules, Verdict, conclude};
 
 /// A rollout longer than this is looked at less often: an execution of Step Functions holds 25,000 events, and a look
@@ -148,9 +148,8 @@ impl Visit<'_> {
         if self.is_bad_enough(&findings) {
             return Ok(Seen::Findings(findings));
         }
-        let seen =
-            traffic::look(release, &release.plan.traffic, shifting_since, Timestamp::MAX, self.started)
-                .await?;
+        let span = Span { shift: shifting_since, from: shifting_since, until: Timestamp::MAX };
+        let seen = traffic::look(release, &release.plan.traffic, span, self.started).await?;
         report::looked(&self.about, release, &seen);
         findings = findings.and("traffic", Ok(seen.findings));
         if self.is_bad_enough(&findings) {

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use shiftgate::policy::plan::{Bound, Choice, Gate, Measure, Mode, Plan};
+use shiftgate::policy::gates::{
+    Bound, Changed, Compared, Direction, Events, Gate, Measure, Rule, SlowerThan, Threshold,
+};
+use shiftgate::policy::plan::{Choice, Mode, Plan};
 use shiftgate::policy::{parse, raw};
 use shiftgate::verdict::Quantity;
 
@@ -91,10 +94,14 @@ fn explained(plan: &Plan) -> String {
             plan.outage.periods,
             Quantity::share(plan.outage.blue_below)
         ),
-        "while traffic shifts, green fails when in any complete period".to_owned(),
+        format!(
+            "a release as good as blue is rolled back at most once in {} rollouts by the gates that compare",
+            Quantity::plain(1.0 / plan.false_rollback_rate)
+        ),
+        "while traffic shifts, green fails when".to_owned(),
     ];
     lines.extend(plan.traffic.iter().map(explained_gate));
-    lines.push(format!("at 100 %, for {}, green fails when in any complete period", seconds(plan.bake_for)));
+    lines.push(format!("at 100 %, for {}, green fails when", seconds(plan.bake_for)));
     lines.extend(plan.bake.iter().map(explained_gate));
     if !plan.alarms.is_empty() {
         lines.push(format!("alarms that must not ring: {}", plan.alarms.join(", ")));
@@ -103,10 +110,15 @@ fn explained(plan: &Plan) -> String {
 }
 
 fn explained_gate(gate: &Gate) -> String {
-    let what = match &gate.measure {
-        Measure::Share { bad, of } => format!("{} / {}", bad.name, of.name),
-        Measure::Statistic { metric, statistic } => format!("{statistic} of {}", metric.name),
+    let rule = match &gate.rule {
+        Rule::Threshold(threshold) => explained_threshold(threshold),
+        Rule::Compared(compared) => explained_comparison(compared),
+        Rule::Changed(changed) => explained_change(changed),
     };
+    format!("  {}: {rule}", gate.name)
+}
+
+fn explained_threshold(gate: &Threshold) -> String {
     let bound = match gate.bound {
         Bound::AtMost { limit, tolerate: None } => format!("is above {limit}"),
         Bound::AtMost { limit, tolerate: Some(times) } => {
@@ -115,7 +127,45 @@ fn explained_gate(gate: &Gate) -> String {
         Bound::AtLeast { limit } => format!("is below {limit}"),
     };
     let latest = gate.worst_of.map(|periods| format!(", the latest {periods}")).unwrap_or_default();
-    format!("  {}: {what} {bound} (periods with {} requests or more{latest})", gate.name, gate.min_requests)
+    let requests = gate.min_requests;
+    format!("{} {bound} in a period ({requests} requests or more{latest})", explained_measure(&gate.measure))
+}
+
+fn explained_comparison(gate: &Compared) -> String {
+    let what = match &gate.events {
+        Events::Counts { bad, of } => format!("{} / {}", bad.name, of.name),
+        Events::Slow { metric, than: SlowerThan::Usual } => {
+            format!("{} above the usual p99 before the shift", metric.name)
+        }
+        Events::Slow { metric, than: SlowerThan::Limit(limit) } => format!("{} above {limit}", metric.name),
+    };
+    let shiftgate::judge::compare::Comparison { tolerate, ignore_below, pass_below } = gate.comparison;
+    format!(
+        "{what} is more than {tolerate} times blue's and above {}, by more than chance (passes when less than {pass_below} times is shown; weight {})",
+        Quantity::share(ignore_below),
+        gate.weight
+    )
+}
+
+fn explained_change(gate: &Changed) -> String {
+    let direction = match gate.direction {
+        Direction::Up => "rises",
+        Direction::Down => "falls",
+        Direction::Any => "rises or falls",
+    };
+    format!(
+        "{} {direction} by more than {} times, and by more than it does at other times (weight {})",
+        explained_measure(&gate.measure),
+        gate.tolerate,
+        gate.weight
+    )
+}
+
+fn explained_measure(measure: &Measure) -> String {
+    match measure {
+        Measure::Share { bad, of } => format!("{} / {}", bad.name, of.name),
+        Measure::Statistic { metric, statistic } => format!("{statistic} of {}", metric.name),
+    }
 }
 
 #[cfg(test)]

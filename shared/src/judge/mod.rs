@@ -7,12 +7,14 @@ mod outage;
 pub mod power;
 pub mod series;
 mod threshold;
+mod trial;
 
 pub use outage::outage;
-pub use threshold::threshold;
+pub use threshold::{median, threshold};
+pub use trial::{Trial, nothing_usual};
 
 use crate::metrics::Series;
-use crate::policy::plan::Measure;
+use crate::policy::gates::Measure;
 
 /// What a gate measured on one colour in one period.
 #[derive(Debug, Clone, Copy, PartialEq)]

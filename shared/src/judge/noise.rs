@@ -163,7 +163,7 @@ fn usual(learned: &Learned, lattice: &Lattice, deviation: f64) -> Vec<f64> {
 /// Levels that are drawn anew nearly every period, that swing over several, and that drift.
 fn motions(learned: &Learned, deviation: f64) -> Vec<Motion> {
     if learned.enough {
-        vec![Motion::new(0.3, 0.5 * STEP, JUMP), Motion::new(0.95, 0.3 * deviation, JUMP)]
+        vec![Motion::new(0.3, 0.5 * STEP, JUMP), Motion::new(0.95, 0.45 * deviation, JUMP)]
     } else {
         vec![Motion::new(0.5, 0.2, JUMP), Motion::new(0.95, 0.2, JUMP)]
     }

@@ -1,7 +1,7 @@
 //! Limits on a ratio, a percentile or any statistic: the worst of the complete periods against a limit and blue.
 
 use super::{Evidence, Reading};
-use crate::policy::plan::{Bound, Gate};
+use crate::policy::gates::{Bound, Threshold};
 use crate::verdict::{Caveat, Finding, Outcome, Quantity};
 
 /// One judged period: green's value, blue's level beside it, and the limit that follows.
@@ -23,7 +23,7 @@ struct Level {
 
 /// Judges a gate. A period is bad above the limit and above the tolerated multiple of blue (or below `at_least`).
 /// Periods with too few requests are left out and told; with none left, the gate is inconclusive.
-pub fn threshold(gate: &Gate, evidence: &Evidence) -> Finding {
+pub fn threshold(name: &str, gate: &Threshold, evidence: &Evidence) -> Finding {
     let from = match gate.worst_of {
         Some(periods) => evidence.first.max(evidence.green.len().saturating_sub(periods)),
         None => evidence.first,
@@ -50,8 +50,8 @@ pub fn threshold(gate: &Gate, evidence: &Evidence) -> Finding {
         .collect();
     let few = green.iter().filter(|(_, reading)| !enough(reading)).count();
     let mut finding = match worst(&judged, gate.bound) {
-        Some(worst) => told(gate, worst, judged.len()),
-        None => nothing_judged(gate, green.len(), few),
+        Some(worst) => told(name, gate, worst, judged.len()),
+        None => nothing_judged(name, gate, green.len(), few),
     };
     if few > 0 {
         finding = finding.but(Caveat::FewRequests { periods: few, least: gate.min_requests });
@@ -81,7 +81,7 @@ fn worst(judged: &[Judged], bound: Bound) -> Option<&Judged> {
     judged.iter().max_by(|a, b| a.bad.cmp(&b.bad).then(excess(a).total_cmp(&excess(b))))
 }
 
-fn told(gate: &Gate, worst: &Judged, periods: usize) -> Finding {
+fn told(name: &str, gate: &Threshold, worst: &Judged, periods: usize) -> Finding {
     let in_unit = |value: f64| Quantity { value, ..gate.bound.limit() };
     let (value, limit) = (in_unit(worst.green.value), in_unit(worst.limit));
     let blue = worst.blue.map(|level| in_unit(level.value));
@@ -105,7 +105,7 @@ fn told(gate: &Gate, worst: &Judged, periods: usize) -> Finding {
         limit: Some(limit),
         samples: worst.green.samples.map(|samples| samples as u64),
         periods: Some(periods),
-        ..Finding::new(&gate.name, outcome, summary)
+        ..Finding::new(name, outcome, summary)
     };
     if worst.blue.is_some_and(|level| level.from_before)
         && matches!(gate.bound, Bound::AtMost { tolerate: Some(_), .. })
@@ -115,11 +115,11 @@ fn told(gate: &Gate, worst: &Judged, periods: usize) -> Finding {
     finding
 }
 
-fn nothing_judged(gate: &Gate, readings: usize, few: usize) -> Finding {
+fn nothing_judged(name: &str, gate: &Threshold, readings: usize, few: usize) -> Finding {
     let finding = Finding {
         limit: Some(gate.bound.limit()),
         periods: Some(0),
-        ..Finding::new(&gate.name, Outcome::Inconclusive, "not enough data to judge green")
+        ..Finding::new(name, Outcome::Inconclusive, "not enough data to judge green")
     };
     match (readings, few) {
         (0, _) => finding.but(Caveat::NoData),
@@ -128,7 +128,8 @@ fn nothing_judged(gate: &Gate, readings: usize, few: usize) -> Finding {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+/// The middle of values; `None` of none.
+pub fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut sorted: Vec<f64> = values.collect();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -142,14 +143,18 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::gates::Rule;
     use crate::policy::parse;
     use proptest::prelude::*;
 
-    fn gate(text: &str) -> Gate {
-        parse(&format!("traffic: [{text}]")).unwrap().traffic.remove(0)
+    fn gate(text: &str) -> Threshold {
+        match parse(&format!("traffic: [{text}]")).unwrap().traffic.remove(0).rule {
+            Rule::Threshold(threshold) => threshold,
+            other => panic!("{other:?}"),
+        }
     }
 
-    fn errors() -> Gate {
+    fn errors() -> Threshold {
         gate("{name: errors, bad: B, of: R, limit: 5%, tolerate: 2x, min_requests: 50}")
     }
 
@@ -161,9 +166,9 @@ mod tests {
             .collect()
     }
 
-    fn check(gate: &Gate, blue: &[f64], green: &[f64], expect: (Outcome, &str)) -> Finding {
+    fn check(gate: &Threshold, blue: &[f64], green: &[f64], expect: (Outcome, &str)) -> Finding {
         let evidence = Evidence { green: series(green), blue: series(blue), first: 0 };
-        let finding = threshold(gate, &evidence);
+        let finding = threshold("errors", gate, &evidence);
         assert_eq!((finding.outcome, finding.summary.as_str()), expect, "{finding:?}");
         finding
     }
@@ -215,7 +220,7 @@ mod tests {
         let unclear = (Outcome::Inconclusive, "not enough data to judge green");
         assert_eq!(check(&errors(), &[0.0], &[-1.0], unclear).caveats, [Caveat::NoData]);
         assert_eq!(check(&errors(), &[-1.0], &[0.5], unclear).caveats, [Caveat::NoBlue]);
-        let quiet = Gate { min_requests: 101, ..errors() };
+        let quiet = Threshold { min_requests: 101, ..errors() };
         assert_eq!(
             check(&quiet, &[0.0], &[0.5], unclear).caveats,
             [Caveat::FewRequests { periods: 1, least: 101 }]
@@ -244,7 +249,7 @@ mod tests {
     #[test]
     fn history_of_green_is_not_judged() {
         let evidence = Evidence { green: series(&[0.9, 0.0]), blue: series(&[0.0, 0.0]), first: 1 };
-        assert_eq!(threshold(&errors(), &evidence).outcome, Outcome::Pass);
+        assert_eq!(threshold("errors", &errors(), &evidence).outcome, Outcome::Pass);
     }
 
     fn any_series() -> impl Strategy<Value = Vec<f64>> {
@@ -255,21 +260,21 @@ mod tests {
         #[test]
         fn more_errors_on_green_never_turn_fail_into_pass(blue in any_series(), green in any_series(), at in 0_usize..8, more in 0.0..0.5_f64) {
             let evidence = Evidence { green: series(&green), blue: series(&blue), first: 0 };
-            let before = threshold(&errors(), &evidence).outcome;
+            let before = threshold("errors", &errors(), &evidence).outcome;
             let mut worse = evidence.clone();
             let length = green.len();
             if let Some(reading) = &mut worse.green[at % length] { reading.value += more; }
-            prop_assert!(threshold(&errors(), &worse).outcome >= before);
+            prop_assert!(threshold("errors", &errors(), &worse).outcome >= before);
         }
 
         #[test]
         fn a_period_without_data_never_fails_and_the_same_input_gives_the_same_bits(blue in any_series(), green in any_series()) {
             let evidence = Evidence { green: series(&green), blue: series(&blue), first: 0 };
-            let before = threshold(&errors(), &evidence);
-            prop_assert_eq!(&before, &threshold(&errors(), &evidence));
+            let before = threshold("errors", &errors(), &evidence);
+            prop_assert_eq!(&before, &threshold("errors", &errors(), &evidence));
             let mut longer = evidence;
             longer.green.push(None);
-            prop_assert_eq!(threshold(&errors(), &longer).outcome, before.outcome);
+            prop_assert_eq!(threshold("errors", &errors(), &longer).outcome, before.outcome);
         }
 
         #[test]
@@ -277,7 +282,7 @@ mod tests {
             let evidence = Evidence { green: series(&green), blue: series(&blue), first: 0 };
             let mut lenient = errors();
             lenient.bound = match lenient.bound { Bound::AtMost { limit, tolerate } => Bound::AtMost { limit, tolerate: tolerate.map(|times| times + more) }, other @ Bound::AtLeast { .. } => other };
-            prop_assert!(threshold(&lenient, &evidence).outcome <= threshold(&errors(), &evidence).outcome);
+            prop_assert!(threshold("errors", &lenient, &evidence).outcome <= threshold("errors", &errors(), &evidence).outcome);
         }
     }
 }

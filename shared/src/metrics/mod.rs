@@ -1,5 +1,6 @@
 //! CloudWatch queries, and the series that come back.
 
+mod counts;
 mod read;
 
 use std::collections::BTreeMap;
@@ -7,9 +8,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use counts::CountQueries;
 pub use read::read;
 
-use crate::policy::plan::{Gate, Measure, Metric, Sampling};
+use crate::policy::gates::{Measure, Metric, Threshold};
+use crate::policy::plan::Sampling;
 use crate::rollout::Rollout;
 
 /// Equal periods, one behind the other, aligned to multiples of the period since the epoch as CloudWatch aligns them.
@@ -103,7 +106,7 @@ pub enum Side {
     Green,
 }
 
-/// The queries of one gate for one colour: what is measured, and how many samples are behind it.
+/// The queries of one limit for one colour: what is measured, and how many samples are behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GateQueries {
     /// The numerator of a ratio, or the statistic itself.
@@ -112,18 +115,9 @@ pub struct GateQueries {
     pub samples: Option<Query>,
 }
 
-/// What to ask CloudWatch for a gate.
-pub fn gate_queries(gate: &Gate, rollout: &Rollout, side: Side) -> GateQueries {
-    let query = |metric: &Metric, statistic: &str| Query {
-        namespace: metric.namespace.clone(),
-        metric: metric.name.clone(),
-        dimensions: metric
-            .dimensions
-            .iter()
-            .map(|(name, template)| (name.clone(), fill(template, rollout, side)))
-            .collect(),
-        statistic: statistic.to_owned(),
-    };
+/// What to ask CloudWatch for a limit.
+pub fn gate_queries(gate: &Threshold, rollout: &Rollout, side: Side) -> GateQueries {
+    let query = |metric: &Metric, statistic: &str| query(metric, statistic, rollout, side);
     match &gate.measure {
         Measure::Share { bad, of } => {
             GateQueries { value: query(bad, "Sum"), samples: Some(query(of, "Sum")) }
@@ -132,6 +126,20 @@ pub fn gate_queries(gate: &Gate, rollout: &Rollout, side: Side) -> GateQueries {
             value: query(metric, statistic),
             samples: (gate.min_requests > 0).then(|| query(metric, "SampleCount")),
         },
+    }
+}
+
+/// One statistic of a metric for one colour.
+pub fn query(metric: &Metric, statistic: &str, rollout: &Rollout, side: Side) -> Query {
+    Query {
+        namespace: metric.namespace.clone(),
+        metric: metric.name.clone(),
+        dimensions: metric
+            .dimensions
+            .iter()
+            .map(|(name, template)| (name.clone(), fill(template, rollout, side)))
+            .collect(),
+        statistic: statistic.to_owned(),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::plan::{Bound, Gate, Measure, Metric, Outage, Readiness, Sampling};
+use super::gates::{Bound, Compared, Events, Gate, Measure, Metric, Rule, SlowerThan, Threshold};
+use super::plan::{Outage, Readiness, Sampling};
+use crate::judge::compare::Comparison;
 use crate::verdict::Quantity;
 
 /// Load balancer metrics come once a minute, and a minute is complete two minutes later.
@@ -32,41 +34,50 @@ pub const MIN_REQUESTS_FOR_SHARE: u64 = 50;
 /// Requests that a period needs before a percentile says anything.
 pub const MIN_REQUESTS_FOR_PERCENTILE: u64 = 100;
 
-/// The gates without a policy.
+/// One good release in a hundred: less would miss regressions that people want to be saved from, more would teach them
+/// to ignore rollbacks.
+pub const FALSE_ROLLBACK_RATE: f64 = 0.01;
+/// Share of it that the comparisons of green with blue may spend; the rest is for changes after the shift.
+pub const SHARE_OF_COMPARISONS: f64 = 0.75;
+/// A quarter more errors than blue is not worth a rollback, nor is an error in two thousand requests.
+pub const COMPARISON: Comparison = Comparison { tolerate: 1.25, ignore_below: 0.0005, pass_below: 3.0 };
+/// Slow requests are one in a hundred by definition, and come in bursts.
+pub const SLOW_COMPARISON: Comparison = Comparison { tolerate: 1.5, ignore_below: 0.01, pass_below: 3.0 };
+/// A new version may use half as much again of whatever it is.
+pub const CHANGE_TOLERATED: f64 = 1.5;
+
+/// How long a shift is taken to last, in periods, while nobody knows: evidence for a late regression is spread over them.
+pub const USUAL_PERIODS: usize = 15;
+
+/// The gates while traffic shifts, without a policy.
 pub fn gates() -> Vec<Gate> {
-    let share = |name: &str, bad: &str, limit: f64, tolerate: f64| Gate {
+    let compared = |name: &str, events: Events, comparison: Comparison, weight: f64| Gate {
         name: name.to_owned(),
-        measure: Measure::Share {
-            bad: Metric::of_target_group(bad),
-            of: Metric::of_target_group("RequestCount"),
-        },
-        bound: Bound::AtMost { limit: Quantity::share(limit), tolerate: Some(tolerate) },
-        min_requests: MIN_REQUESTS_FOR_SHARE,
-        worst_of: None,
+        rule: Rule::Compared(Compared { events, comparison, weight }),
     };
+    let errors = |bad: &str| Events::Counts {
+        bad: Metric::of_target_group(bad),
+        of: Metric::of_target_group("RequestCount"),
+    };
+    let slow =
+        Events::Slow { metric: Metric::of_target_group("TargetResponseTime"), than: SlowerThan::Usual };
     vec![
-        share("server errors", "HTTPCode_Target_5XX_Count", 0.05, 1.5),
-        share("connection errors", "TargetConnectionErrorCount", 0.01, 2.0),
-        Gate {
-            name: "p99 latency".to_owned(),
-            measure: Measure::Statistic {
-                metric: Metric::of_target_group("TargetResponseTime"),
-                statistic: "p99".to_owned(),
-            },
-            bound: Bound::AtMost { limit: Quantity::seconds(0.1), tolerate: Some(3.0) },
-            min_requests: MIN_REQUESTS_FOR_PERCENTILE,
-            worst_of: None,
-        },
+        // Weights: what goes wrong most often may spend most. Connections fail all at once or not at all.
+        compared("server errors", errors("HTTPCode_Target_5XX_Count"), COMPARISON, 6.0),
+        compared("connection errors", errors("TargetConnectionErrorCount"), COMPARISON, 1.0),
+        compared("slow requests", slow, SLOW_COMPARISON, 3.0),
         Gate {
             name: "unhealthy targets".to_owned(),
             // The minimum over a period: a target counts when it was unhealthy during the whole of it.
-            measure: Measure::Statistic {
-                metric: Metric::of_target_group("UnHealthyHostCount"),
-                statistic: "Minimum".to_owned(),
-            },
-            bound: Bound::AtMost { limit: Quantity::plain(0.0), tolerate: Some(1.0) },
-            min_requests: 0,
-            worst_of: None,
+            rule: Rule::Threshold(Threshold {
+                measure: Measure::Statistic {
+                    metric: Metric::of_target_group("UnHealthyHostCount"),
+                    statistic: "Minimum".to_owned(),
+                },
+                bound: Bound::AtMost { limit: Quantity::plain(0.0), tolerate: Some(1.0) },
+                min_requests: 0,
+                worst_of: None,
+            }),
         },
     ]
 }

@@ -3,6 +3,7 @@
 //! One direction: text -> [`raw::Policy`] (a dumb shape) -> [`plan::Plan`] (validated, defaults filled in).
 
 pub mod defaults;
+pub mod gates;
 pub mod load;
 pub mod plan;
 pub mod raw;

@@ -1,12 +1,12 @@
 //! The policy validated, with its defaults filled in. Pure; whatever is in a [`Plan`] can be used as it is.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::gates::{self, Gate};
 use super::raw;
-use super::values::{Limit, Share, Span, Statuses};
+use super::values::{Share, Span, Statuses};
 use super::{defaults, raw::HeaderValue};
-use crate::verdict::{Quantity, Rules, Unit};
+use crate::verdict::Rules;
 use crate::yaml::Problem;
 
 pub use super::raw::{Choice, Mode};
@@ -16,6 +16,8 @@ pub use super::raw::{Choice, Mode};
 pub struct Plan {
     /// Mode, and what unclear checks and faults lead to.
     pub rules: Rules,
+    /// Chance of rolling back a release that is as good as blue, 0 to 1, over the whole rollout.
+    pub false_rollback_rate: f64,
     /// How metrics are read.
     pub sampling: Sampling,
     /// Alarms that must not be ringing, beside the deployment group's.
@@ -38,6 +40,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             rules: Rules::default(),
+            false_rollback_rate: defaults::FALSE_ROLLBACK_RATE,
             sampling: defaults::SAMPLING,
             alarms: Vec::new(),
             readiness: defaults::READINESS,
@@ -169,110 +172,21 @@ pub struct Outage {
     pub blue_below: f64,
 }
 
-/// One rule over one metric.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Gate {
-    /// Name in reports.
-    pub name: String,
-    /// What is measured.
-    pub measure: Measure,
-    /// What makes a period bad.
-    pub bound: Bound,
-    /// Requests (samples) that a period needs.
-    pub min_requests: u64,
-    /// How many of the latest complete periods are judged; `None` is all since the shift.
-    pub worst_of: Option<usize>,
-}
-
-/// What a gate measures in each period.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Measure {
-    /// The sum of `bad` over the sum of `of`.
-    Share {
-        /// Bad events.
-        bad: Metric,
-        /// All events.
-        of: Metric,
-    },
-    /// A statistic of a metric.
-    Statistic {
-        /// The metric.
-        metric: Metric,
-        /// The statistic, as CloudWatch names it.
-        statistic: String,
-    },
-}
-
-/// What makes a period bad.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Bound {
-    /// Above `limit` and, if given, above `tolerate` times blue.
-    AtMost {
-        /// The absolute limit.
-        limit: Quantity,
-        /// Tolerated ratio of green to blue, at least 1.
-        tolerate: Option<f64>,
-    },
-    /// Below the limit.
-    AtLeast {
-        /// The absolute limit.
-        limit: Quantity,
-    },
-}
-
-impl Bound {
-    /// The absolute limit.
-    pub fn limit(&self) -> Quantity {
-        match self {
-            Self::AtMost { limit, .. } | Self::AtLeast { limit } => *limit,
-        }
-    }
-}
-
-/// A CloudWatch metric whose dimension values may hold placeholders.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Metric {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// Dimension names and value templates.
-    pub dimensions: Vec<(String, String)>,
-}
-
-impl Metric {
-    /// A load balancer metric of the target group that is being judged.
-    pub fn of_target_group(name: &str) -> Self {
-        Self {
-            namespace: defaults::LOAD_BALANCER_NAMESPACE.to_owned(),
-            name: name.to_owned(),
-            dimensions: vec![
-                ("LoadBalancer".to_owned(), "{load_balancer}".to_owned()),
-                ("TargetGroup".to_owned(), "{target_group}".to_owned()),
-            ],
-        }
-    }
-}
-
-/// Placeholders that dimension values may use.
-pub const PLACEHOLDERS: [&str; 6] =
-    ["target_group", "green.target_group", "blue.target_group", "load_balancer", "cluster", "service"];
-
 fn any_success() -> Statuses {
     "200-299".parse().unwrap_or_else(|_| unreachable!("a constant"))
 }
 
 /// Gathers faults, so that all of them can be told at once.
 #[derive(Default)]
-struct Faults(Vec<Problem>);
+pub(super) struct Faults(Vec<Problem>);
 
 impl Faults {
-    fn add(&mut self, key: impl Into<String>, what: impl Into<String>) {
+    pub(super) fn add(&mut self, key: impl Into<String>, what: impl Into<String>) {
         self.0.push(Problem { line: 0, key: key.into(), what: what.into() });
     }
 
     /// The value if `fine`, else a fault and the default.
-    fn require(&mut self, fine: bool, key: &str, what: &str) {
+    pub(super) fn require(&mut self, fine: bool, key: &str, what: &str) {
         if !fine {
             self.add(key, what);
         }
@@ -293,9 +207,18 @@ impl Plan {
         let readiness = readiness(policy.readiness, &mut faults);
         let smoke = smoke(policy.smoke, &mut faults);
         let outage = outage(policy.outage, &mut faults);
-        let traffic = policy.traffic.map_or_else(defaults::gates, |list| gates(list, "traffic", &mut faults));
-        let bake =
-            policy.bake.gates.map_or_else(|| traffic.clone(), |list| gates(list, "bake.gates", &mut faults));
+        let traffic =
+            policy.traffic.map_or_else(defaults::gates, |list| gates::gates(list, "traffic", &mut faults));
+        let bake = policy
+            .bake
+            .gates
+            .map_or_else(|| traffic.clone(), |list| gates::gates(list, "bake.gates", &mut faults));
+        let false_rollback_rate = share_or(policy.false_rollback_rate, defaults::FALSE_ROLLBACK_RATE);
+        faults.require(
+            false_rollback_rate > 0.0 && false_rollback_rate <= 0.5,
+            "false_rollback_rate",
+            "above 0%, at most 50%",
+        );
         let bake_for = policy.bake.duration.map_or(defaults::BAKE, |span| span.0);
         faults.require(
             bake_for + sampling.ingestion_delay <= defaults::LONGEST_BAKE,
@@ -308,6 +231,7 @@ impl Plan {
         if faults.0.is_empty() {
             Ok(Self {
                 rules,
+                false_rollback_rate,
                 sampling,
                 alarms: policy.preflight.alarms,
                 readiness,
@@ -480,7 +404,7 @@ fn expect(raw: raw::Expect, key: &str, faults: &mut Faults) -> Expect {
         .percentiles
         .into_iter()
         .filter_map(|(name, span)| {
-            if let Some(rank) = percentile(&name) {
+            if let Some(rank) = gates::percentile(&name) {
                 Some((rank, span.0))
             } else {
                 faults
@@ -512,223 +436,6 @@ fn header_name(name: &str, key: &str, faults: &mut Faults) -> Option<reqwest::he
     parsed
 }
 
-fn gates(list: Vec<raw::Gate>, key: &str, faults: &mut Faults) -> Vec<Gate> {
-    faults.require(
-        !list.is_empty(),
-        key,
-        "an empty list gates nothing; leave the key out for the built-in gates",
-    );
-    let mut names: BTreeMap<String, usize> = BTreeMap::new();
-    let mut gates = Vec::new();
-    for (index, raw) in list.into_iter().enumerate() {
-        let at = format!("{key}[{index}]");
-        let Some(gate) = gate(raw, &at, faults) else { continue };
-        if let Some(first) = names.insert(gate.name.clone(), index) {
-            faults.add(format!("{at}.name"), format!("`{}` is the name of {key}[{first}] too", gate.name));
-        }
-        gates.push(gate);
-    }
-    gates
-}
-
-fn gate(raw: raw::Gate, key: &str, faults: &mut Faults) -> Option<Gate> {
-    let metric = |name: String, faults: &mut Faults| {
-        if let Some(meant) = misspelt_metric(&name, raw.namespace.as_deref()) {
-            faults.add(
-                format!("{key}.metric"),
-                format!("the load balancer has no metric `{name}`; did you mean `{meant}`?"),
-            );
-        }
-        Metric {
-            namespace: raw.namespace.clone().unwrap_or_else(|| defaults::LOAD_BALANCER_NAMESPACE.to_owned()),
-            dimensions: dimensions(&raw, key, &name, faults),
-            name,
-        }
-    };
-    let (measure, default_name, default_requests) = match (&raw.bad, &raw.of, &raw.metric, &raw.statistic) {
-        (Some(bad), Some(of), None, None) => (
-            Measure::Share { bad: metric(bad.clone(), faults), of: metric(of.clone(), faults) },
-            bad.clone(),
-            defaults::MIN_REQUESTS_FOR_SHARE,
-        ),
-        (None, None, Some(name), Some(statistic)) => {
-            faults.require(
-                is_statistic(statistic),
-                &format!("{key}.statistic"),
-                "one of SampleCount, Sum, Average, Minimum, Maximum, p99, TM(..), WM(..), TC(..), TS(..), PR(..), IQM",
-            );
-            let least = percentile(statistic).map_or(0, |_| defaults::MIN_REQUESTS_FOR_PERCENTILE);
-            let measure =
-                Measure::Statistic { metric: metric(name.clone(), faults), statistic: statistic.clone() };
-            (measure, format!("{statistic} of {name}"), least)
-        }
-        _ => {
-            faults.add(
-                format!("{key}.bad"),
-                "a gate measures either `bad` of `of`, or `statistic` of `metric`",
-            );
-            return None;
-        }
-    };
-    let bound = bound(raw.limit, raw.tolerate.map(|times| times.0), raw.at_least, &measure, key, faults)?;
-    faults.require(raw.worst_of != Some(0), &format!("{key}.worst_of"), "at least 1");
-    faults.require(
-        !matches!(bound, Bound::AtMost { tolerate: Some(_), .. }) || tells_colours_apart(&measure),
-        &format!("{key}.tolerate"),
-        "comparing green with blue needs a dimension with `{target_group}`",
-    );
-    Some(Gate {
-        name: raw.name.unwrap_or(default_name),
-        measure,
-        bound,
-        min_requests: raw.min_requests.unwrap_or(default_requests),
-        worst_of: raw.worst_of.map(|periods| periods as usize),
-    })
-}
-
-fn bound(
-    limit: Option<Limit>,
-    tolerate: Option<f64>,
-    at_least: Option<Limit>,
-    measure: &Measure,
-    key: &str,
-    faults: &mut Faults,
-) -> Option<Bound> {
-    let (bound, written) = match (limit, tolerate, at_least) {
-        (Some(Limit(limit)), tolerate, None) => (Bound::AtMost { limit, tolerate }, "limit"),
-        (None, None, Some(Limit(limit))) => (Bound::AtLeast { limit }, "at_least"),
-        (None, Some(_), None) => {
-            faults.add(
-                format!("{key}.limit"),
-                "`tolerate` needs a `limit` beside it: the level below which a difference does not matter",
-            );
-            return None;
-        }
-        (None, None, None) => {
-            faults.add(format!("{key}.limit"), "a gate needs a `limit` (or `at_least`)");
-            return None;
-        }
-        _ => {
-            faults.add(format!("{key}.at_least"), "`at_least` stands alone, without `limit` and `tolerate`");
-            return None;
-        }
-    };
-    let unit = bound.limit().unit;
-    let fits = match measure {
-        Measure::Share { .. } => unit == Unit::Share || (unit == Unit::Plain && bound.limit().value < 1.0),
-        Measure::Statistic { metric, statistic } if metric.name == "TargetResponseTime" => {
-            // Counts and shares of samples (TC, PR, SampleCount) are not times.
-            let counts = ["TC", "PR", "SampleCount"].iter().any(|prefix| statistic.starts_with(prefix));
-            if counts { unit != Unit::Seconds } else { unit == Unit::Seconds }
-        }
-        Measure::Statistic { .. } => true,
-    };
-    faults.require(
-        fits,
-        &format!("{key}.{written}"),
-        &format!(
-            "`{}` does not fit what the gate measures: write 5% for a ratio, 500ms for a time",
-            bound.limit()
-        ),
-    );
-    Some(in_measured_unit(bound, measure))
-}
-
-/// A plain number takes the unit of what it limits, so that reports show `5 %` and not `0.05`.
-fn in_measured_unit(bound: Bound, measure: &Measure) -> Bound {
-    let unit = match measure {
-        Measure::Share { .. } => Unit::Share,
-        Measure::Statistic { metric, statistic }
-            if metric.name == "TargetResponseTime" && !statistic.starts_with(['T', 'P', 'S']) =>
-        {
-            Unit::Seconds
-        }
-        Measure::Statistic { .. } => bound.limit().unit,
-    };
-    match bound {
-        Bound::AtMost { limit, tolerate } => Bound::AtMost { limit: Quantity { unit, ..limit }, tolerate },
-        Bound::AtLeast { limit } => Bound::AtLeast { limit: Quantity { unit, ..limit } },
-    }
-}
-
-fn dimensions(raw: &raw::Gate, key: &str, metric: &str, faults: &mut Faults) -> Vec<(String, String)> {
-    match (&raw.dimensions, raw.namespace.as_deref()) {
-        (Some(dimensions), _) => {
-            for (name, value) in dimensions {
-                if let Some(unknown) = unknown_placeholder(value) {
-                    faults.add(
-                        format!("{key}.dimensions.{name}"),
-                        format!("unknown placeholder `{{{unknown}}}`; there are {}", PLACEHOLDERS.join(", ")),
-                    );
-                }
-            }
-            dimensions.clone().into_iter().collect()
-        }
-        (None, None | Some(defaults::LOAD_BALANCER_NAMESPACE)) => Metric::of_target_group(metric).dimensions,
-        (None, Some(namespace)) => {
-            faults.add(format!("{key}.dimensions"), format!("metrics in {namespace} need `dimensions`"));
-            Vec::new()
-        }
-    }
-}
-
-/// Whether the series of the two colours differ.
-fn tells_colours_apart(measure: &Measure) -> bool {
-    let (Measure::Share { bad: metric, .. } | Measure::Statistic { metric, .. }) = measure;
-    metric.dimensions.iter().any(|(_, value)| value.contains("{target_group}"))
-}
-
-/// The load balancer's metrics that have a target group; a policy may name others, but not misspell these.
-const TARGET_GROUP_METRICS: [&str; 12] = [
-    "RequestCount",
-    "RequestCountPerTarget",
-    "HTTPCode_Target_2XX_Count",
-    "HTTPCode_Target_3XX_Count",
-    "HTTPCode_Target_4XX_Count",
-    "HTTPCode_Target_5XX_Count",
-    "TargetResponseTime",
-    "TargetConnectionErrorCount",
-    "TargetTLSNegotiationErrorCount",
-    "HealthyHostCount",
-    "UnHealthyHostCount",
-    "AnomalousHostCount",
-];
-
-/// The known metric that a name of the load balancer's namespace is a slip of.
-fn misspelt_metric(name: &str, namespace: Option<&str>) -> Option<&'static str> {
-    if namespace.is_some_and(|namespace| namespace != defaults::LOAD_BALANCER_NAMESPACE)
-        || TARGET_GROUP_METRICS.contains(&name)
-    {
-        return None;
-    }
-    // Letter case alone makes another metric in CloudWatch.
-    let slip =
-        |known: &&&str| known.eq_ignore_ascii_case(name) || strsim::damerau_levenshtein(known, name) == 1;
-    TARGET_GROUP_METRICS.iter().find(slip).copied()
-}
-
-fn unknown_placeholder(template: &str) -> Option<&str> {
-    template
-        .split('{')
-        .skip(1)
-        .filter_map(|rest| rest.split('}').next())
-        .find(|name| !PLACEHOLDERS.contains(name))
-}
-
-/// The rank of `p99` as 0.99; `None` for anything else.
-pub fn percentile(text: &str) -> Option<f64> {
-    let number: f64 = text.strip_prefix('p')?.parse().ok()?;
-    (number > 0.0 && number <= 100.0).then_some(number / 100.0)
-}
-
-fn is_statistic(text: &str) -> bool {
-    let trimmed = ["TM(", "WM(", "TC(", "TS(", "PR("].iter().any(|prefix| text.starts_with(prefix))
-        && text.ends_with(')');
-    matches!(text, "SampleCount" | "Sum" | "Average" | "Minimum" | "Maximum" | "IQM")
-        || percentile(text).is_some()
-        || trimmed
-}
-
 fn span_or(span: Option<Span>, default: Duration) -> Duration {
     span.map_or(default, |span| span.0)
 }
@@ -741,6 +448,13 @@ fn share_or(share: Option<Share>, default: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::policy::parse;
+
+    fn threshold(gate: &Gate) -> &gates::Threshold {
+        match &gate.rule {
+            gates::Rule::Threshold(threshold) => threshold,
+            other => panic!("{other:?}"),
+        }
+    }
 
     /// Every fault of `text` as `line key`.
     fn check_faults(text: &str, expect: &[&str]) {
@@ -775,7 +489,7 @@ mod tests {
     #[test]
     fn all_faults_are_told_with_line_and_key() {
         check_faults(
-            "version: 2\nmode: watch\nmetrics:\n  period: 7s\n  ingestion_delay: 1s\nsmoke:\n  checks:\n    - get: healthz\n      times: 0\n    - name: x\n      expect: {jmespath: '[', status: 2x}\ntraffic:\n  - name: a\n    bad: x\n    of: y\n    limit: 500ms\n  - metric: z\n    namespace: Shop\n    statistic: p999\n    limt: 5\n  - {bad: x, of: y, tolerate: 2x}\nbake: {for: 2h}\n",
+            "version: 2\nmode: watch\nmetrics:\n  period: 7s\n  ingestion_delay: 1s\nsmoke:\n  checks:\n    - get: healthz\n      times: 0\n    - name: x\n      expect: {jmespath: '[', status: 2x}\ntraffic:\n  - name: a\n    bad: x\n    of: y\n    limit: 500ms\n  - metric: z\n    namespace: Shop\n    statistic: p999\n    limt: 5\n  - {metric: x, statistic: Sum, tolerate: 2x}\nbake: {for: 2h}\n",
             &[
                 "1 version",
                 "2 mode",
@@ -830,7 +544,8 @@ mod tests {
             &["1 traffic[0].limit"],
         );
         let plan = parse("traffic: [{bad: B, of: R, limit: 0.05}, {metric: TargetResponseTime, statistic: p99, limit: 500ms}]").unwrap();
-        let limits: Vec<String> = plan.traffic.iter().map(|gate| gate.bound.limit().to_string()).collect();
+        let limits: Vec<String> =
+            plan.traffic.iter().map(|gate| threshold(gate).bound.limit().to_string()).collect();
         assert_eq!(limits, ["5 %", "500 ms"]);
     }
 

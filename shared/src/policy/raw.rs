@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
-use super::values::{Limit, Share, Span, Statuses, Times};
+use super::values::{Limit, Share, SlowerThan, Span, Statuses, Times};
 
 /// How Shiftgate gates one service. Every key is optional.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -18,6 +18,9 @@ pub struct Policy {
     pub version: Option<u32>,
     /// `enforce` (default), or `observe`: judge and report fully, but always answer Succeeded.
     pub mode: Option<Mode>,
+    /// Chance of rolling back a release that is as good as blue, over the whole rollout and all gates that compare:
+    /// 1% by default.
+    pub false_rollback_rate: Option<Share>,
     /// What to do when a check could not be told apart, for want of data: `proceed` (default) or `fail`.
     pub on_inconclusive: Option<Choice>,
     /// What to do when a check could not be made, such as a denied call: `fail` (default) or `proceed`.
@@ -229,7 +232,20 @@ pub struct Outage {
     pub blue_below: Option<Share>,
 }
 
-/// One rule over one metric: `bad` of `of` (a ratio of counts), or `statistic` of `metric`.
+/// Which change of a metric is bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// A rise.
+    Up,
+    /// A fall.
+    Down,
+    /// Either.
+    Any,
+}
+
+/// One rule over one metric. Without a `limit`, `bad` of `of` (or what is `slower_than`) is compared with blue, with a
+/// bounded chance of a false rollback; `statistic` of `metric` needs a `limit`, or after the shift a `direction`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gate {
@@ -237,8 +253,11 @@ pub struct Gate {
     pub name: Option<String>,
     /// Metric that counts bad events, such as `HTTPCode_Target_5XX_Count`.
     pub bad: Option<String>,
-    /// Metric that counts all events, such as `RequestCount`.
+    /// Metric that counts all events, such as `RequestCount`; with `slower_than`, the metric whose samples are
+    /// counted: `TargetResponseTime` by default.
     pub of: Option<String>,
+    /// Count samples above this as bad: a time, or `auto` for the usual 99th percentile before the shift.
+    pub slower_than: Option<SlowerThan>,
     /// Metric of which a statistic is taken.
     pub metric: Option<String>,
     /// Statistic of `metric`, as CloudWatch names it: `p99`, `Average`, `Sum`, `TC(0.5:)`.
@@ -250,10 +269,19 @@ pub struct Gate {
     pub dimensions: Option<BTreeMap<String, String>>,
     /// A period is bad above this limit.
     pub limit: Option<Limit>,
-    /// A period is bad only if it is also above this many times blue's value.
+    /// How many times worse than blue green may be (after the shift: than before): 1.25x by default, 1.5x for slow
+    /// requests and changes. With a `limit`, a period is bad only if it is also above this many times blue's value.
     pub tolerate: Option<Times>,
     /// A period is bad below this limit (instead of `limit`).
     pub at_least: Option<Limit>,
+    /// Nobody cares about a smaller share of bad events than this: 0.05% by default, 1% for slow requests.
+    pub ignore_below: Option<Share>,
+    /// Green passes once it is shown not to be this many times worse than blue: 3x by default.
+    pub pass_below: Option<Times>,
+    /// Which change after the shift is bad: `up`, `down` or `any`; only in `bake.gates`.
+    pub direction: Option<Direction>,
+    /// Share of `false_rollback_rate` that this gate may spend, relative to the others of its list: 1 by default.
+    pub weight: Option<f64>,
     /// Requests (samples) that a period needs to be judged: 50 for ratios, 100 for percentiles, else 0.
     pub min_requests: Option<u64>,
     /// Judge the worst of this many complete periods, the latest ones; all since the shift by default.

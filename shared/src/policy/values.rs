@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
 
-use crate::verdict::Quantity;
+use crate::verdict::{Quantity, Unit};
 
 /// Implements `Deserialize` (from a text or a number) through `parse(&str)`, and `JsonSchema` with a pattern.
 macro_rules! written_as {
@@ -86,6 +86,16 @@ written_as!(
     parse_limit,
     "a limit such as 5%, 500ms or a plain number",
     r"^\d+(\.\d+)?\s*(%|ns|us|ms|s|m|h)?$"
+);
+
+/// From where on a sample is slow: `auto`, or a limit such as `500ms`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SlowerThan(pub Option<Quantity>);
+written_as!(
+    SlowerThan,
+    parse_slower_than,
+    "`auto`, a time such as 500ms, or a plain number for other metrics",
+    r"^(auto|\d+(\.\d+)?\s*(ns|us|ms|s|m|h)?)$"
 );
 
 /// HTTP statuses that count as good: `200`, `2xx`, `200-299`, or several with commas (`200,302`).
@@ -171,6 +181,14 @@ fn parse_span(text: &str) -> Result<Span, String> {
         .and_then(|span| Duration::try_from(span).ok())
         .map(Span)
         .ok_or_else(|| format!("`{text}` is not a length of time"))
+}
+
+fn parse_slower_than(text: &str) -> Result<SlowerThan, String> {
+    if text == "auto" {
+        return Ok(SlowerThan(None));
+    }
+    let Limit(limit) = parse_limit(text)?;
+    if limit.unit == Unit::Share { Err(format!("`{text}` is no time")) } else { Ok(SlowerThan(Some(limit))) }
 }
 
 fn parse_limit(text: &str) -> Result<Limit, String> {

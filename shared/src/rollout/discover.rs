@@ -140,10 +140,14 @@ async fn load_balancer(aws: &Aws, arn: &str) -> Result<LoadBalancer, Fault> {
     let output = aws.elb.describe_load_balancers().load_balancer_arns(arn).send().await.map_err(|error| {
         aws::fault("elasticloadbalancing:DescribeLoadBalancers", &format!("read load balancer {arn}"), error)
     })?;
-    let found = output.load_balancers().first().and_then(|balancer| balancer.dns_name.clone());
-    let dns_name = found.ok_or_else(|| not_found("load balancer", arn))?;
-    let dimension = arn.split_once("loadbalancer/").map(|(_, rest)| rest.to_owned());
-    Ok(LoadBalancer { dns_name, dimension: dimension.ok_or_else(|| not_found("load balancer", arn))? })
+    let missing = || not_found("load balancer", arn);
+    let balancer = output.load_balancers().first().ok_or_else(missing)?;
+    let zones = balancer.availability_zones().iter().filter_map(|zone| zone.zone_name.clone());
+    Ok(LoadBalancer {
+        dns_name: balancer.dns_name.clone().ok_or_else(missing)?,
+        dimension: arn.split_once("loadbalancer/").ok_or_else(missing)?.1.to_owned(),
+        zones: zones.collect(),
+    })
 }
 
 fn ecs_service(

@@ -81,6 +81,8 @@ pub struct LoadBalancer {
     pub dns_name: String,
     /// Value of the CloudWatch dimension `LoadBalancer`.
     pub dimension: String,
+    /// Names of its availability zones.
+    pub zones: Vec<String>,
 }
 
 /// A listener.

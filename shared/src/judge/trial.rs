@@ -1,0 +1,142 @@
+//! One comparison of green with blue, told as a finding.
+
+use super::compare::{Comparison, Decision, Evidence, PASSED_BY_CHANCE, compare, decide};
+use super::noise;
+use super::power::{self, Traffic};
+use super::series::{Count, Series};
+use crate::verdict::{ByChance, Caveat, Finding, Outcome, Quantity};
+
+/// A comparison with all that it needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trial<'a> {
+    /// Name of the gate.
+    pub gate: &'a str,
+    /// The counts.
+    pub series: Series,
+    /// What is tolerated, and what does not matter.
+    pub comparison: Comparison,
+    /// The chance of a false rollback that it may spend, 0 to 1.
+    pub chance: f64,
+}
+
+impl Trial<'_> {
+    /// Judges the comparison and tells what was seen.
+    pub fn finding(&self) -> Finding {
+        let evidence = compare(&self.series, &self.comparison);
+        let decision = decide(&evidence, self.chance);
+        let seen = Seen::until(&self.series, decision);
+        let Some(green) = seen.green else {
+            return Finding {
+                periods: Some(0),
+                ..self.told(Outcome::Inconclusive, "not enough data to judge green")
+            }
+            .but(Caveat::NoData);
+        };
+        let levels = match seen.blue {
+            Some(blue) => format!("green {} beside blue's {}", share(green), share(blue)),
+            None => format!("green {}, and no blue beside it", share(green)),
+        };
+        let finding = match decision {
+            Decision::RollBack(period) => {
+                let by_chance = self.by_chance(&evidence[period]);
+                let summary = format!("{levels}: {by_chance} if green were as good as blue");
+                Finding { by_chance: Some(by_chance), ..self.told(Outcome::Fail, summary) }
+            }
+            Decision::Pass(_) => self.told(
+                Outcome::Pass,
+                format!("{levels}: shown not to be {} times as bad", self.comparison.pass_below),
+            ),
+            Decision::Unclear => {
+                self.told(Outcome::Inconclusive, format!("{levels}: no regression seen; {}", self.visible()))
+            }
+        };
+        let finding = Finding {
+            value: Some(Quantity::share(green.bad / green.of)),
+            blue: seen.blue.map(|blue| Quantity::share(blue.bad / blue.of)),
+            samples: Some(green.of as u64),
+            periods: Some(seen.periods),
+            ..finding
+        };
+        self.with_caveats(finding)
+    }
+
+    fn told(&self, outcome: Outcome, summary: impl Into<String>) -> Finding {
+        Finding::new(self.gate, outcome, summary)
+    }
+
+    fn by_chance(&self, evidence: &Evidence) -> ByChance {
+        ByChance { chance: (-evidence.for_rollback()).exp(), allowed: self.chance }
+    }
+
+    /// What this rollout could have shown.
+    fn visible(&self) -> String {
+        let traffic: Vec<Traffic> = self
+            .series
+            .window
+            .iter()
+            .map(|pair| Traffic {
+                blue: pair.blue.map_or(0.0, |count| count.of),
+                green: pair.green.map_or(0.0, |count| count.of),
+            })
+            .collect();
+        let found = power::smallest_found(&self.series.history, &traffic, &self.comparison, self.chance);
+        let sure = (1.0 - PASSED_BY_CHANCE) * 100.0;
+        match found {
+            Some(ratio) => format!(
+                "with this traffic one of {} times as many or more is found 4 times in 5, and less than {} times is not shown with {sure:.0} % either",
+                Quantity::plain(ratio),
+                self.comparison.pass_below
+            ),
+            None => "there is too little traffic to see any".to_owned(),
+        }
+    }
+
+    fn with_caveats(&self, mut finding: Finding) -> Finding {
+        let learned = noise::learn(&self.series.history);
+        if !learned.enough {
+            finding = finding.but(Caveat::ShortHistory { periods: self.series.history.len() });
+        }
+        finding
+    }
+}
+
+/// The counts up to a decision.
+struct Seen {
+    green: Option<Count>,
+    blue: Option<Count>,
+    periods: usize,
+}
+
+impl Seen {
+    fn until(series: &Series, decision: Decision) -> Self {
+        let periods = match decision {
+            Decision::RollBack(period) => period + 1,
+            Decision::Pass(_) | Decision::Unclear => series.window.len(),
+        };
+        let window = &series.window[..periods];
+        let sum = |counts: &mut dyn Iterator<Item = Count>| {
+            counts
+                .reduce(|sum, count| Count { of: sum.of + count.of, bad: sum.bad + count.bad })
+                .filter(|sum| sum.of > 0.0)
+        };
+        Self {
+            green: sum(&mut window.iter().filter_map(|pair| pair.green)),
+            blue: sum(&mut window.iter().filter_map(|pair| pair.blue)),
+            periods: window.iter().filter(|pair| pair.green.is_some_and(|green| green.of > 0.0)).count(),
+        }
+    }
+}
+
+/// A comparison of slow samples that cannot be made: nothing was measured before the shift, so nothing is slow.
+pub fn nothing_usual(gate: &str) -> Finding {
+    Finding::new(
+        gate,
+        Outcome::Inconclusive,
+        "nothing was measured before the shift, so it is not known what is slow",
+    )
+    .but(Caveat::NoData)
+}
+
+fn share(count: Count) -> String {
+    format!("{} ({} of {})", Quantity::share(count.bad / count.of), count.bad, count.of)
+}

@@ -1,0 +1,110 @@
+//! Counts of both colours and of the time before, as CloudWatch queries and as what the judge compares.
+
+use super::{Query, SeriesSet, Side, Window, fill};
+use crate::judge::series::{Count, Pair, Past, Series};
+use crate::policy::defaults;
+use crate::policy::gates::{Events, Metric};
+use crate::rollout::Rollout;
+
+/// The queries behind one comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CountQueries {
+    green: Counted,
+    blue: Counted,
+    /// Blue's, per availability zone; empty where there are fewer than two, or the metric has no zones.
+    zones: Vec<Counted>,
+}
+
+/// Bad events and all events of one colour, or of one zone of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Counted {
+    bad: Query,
+    of: Query,
+}
+
+impl CountQueries {
+    /// What to ask for a comparison. `slow` is the limit above which a sample is slow, in the metric's unit.
+    pub fn new(events: &Events, slow: f64, rollout: &Rollout) -> Self {
+        let counted = |side, zone| Counted::new(events, slow, rollout, side, zone);
+        let (Events::Counts { bad: metric, .. } | Events::Slow { metric, .. }) = events;
+        let zones = &rollout.load_balancer.zones;
+        let zoned = metric.namespace == defaults::LOAD_BALANCER_NAMESPACE && zones.len() > 1;
+        Self {
+            green: counted(Side::Green, None),
+            blue: counted(Side::Blue, None),
+            zones: zones
+                .iter()
+                .filter(|_| zoned)
+                .map(|zone| counted(Side::Blue, Some(zone.as_str())))
+                .collect(),
+        }
+    }
+
+    /// All queries.
+    pub fn all(&self) -> impl Iterator<Item = &Query> {
+        [&self.green, &self.blue]
+            .into_iter()
+            .chain(&self.zones)
+            .flat_map(|counted| [&counted.bad, &counted.of])
+    }
+
+    /// What came back, from `first` (an index into the window) on as the rollout, before it as history. History is
+    /// the sum over both target groups, since the colours swap with every deployment.
+    pub fn series(&self, set: &SeriesSet, window: &Window, first: usize, planned: usize) -> Series {
+        let counts = |counted: &Counted| -> Vec<Option<Count>> {
+            let (bad, of) = (set.get(&counted.bad, window), set.get(&counted.of, window));
+            bad.iter().zip(of).map(|(bad, of)| count(*bad, of)).collect()
+        };
+        let (green, blue) = (counts(&self.green), counts(&self.blue));
+        let zones: Vec<Vec<Option<Count>>> = self.zones.iter().map(counts).collect();
+        let history = (0..first)
+            .map(|period| {
+                // With both target groups in use, blue's zones are not the whole service's.
+                let alone = green[period].is_none();
+                Past {
+                    total: sum(green[period], blue[period]),
+                    zones: zones.iter().filter(|_| alone).filter_map(|zone| zone[period]).collect(),
+                }
+            })
+            .collect();
+        let window =
+            (first..green.len()).map(|period| Pair { blue: blue[period], green: green[period] }).collect();
+        Series { history, window, planned }
+    }
+}
+
+impl Counted {
+    fn new(events: &Events, slow: f64, rollout: &Rollout, side: Side, zone: Option<&str>) -> Self {
+        let query = |metric: &Metric, statistic: String| {
+            let mut dimensions: Vec<(String, String)> = metric
+                .dimensions
+                .iter()
+                .map(|(name, template)| (name.clone(), fill(template, rollout, side)))
+                .collect();
+            dimensions.extend(zone.map(|zone| ("AvailabilityZone".to_owned(), zone.to_owned())));
+            dimensions.sort();
+            Query { namespace: metric.namespace.clone(), metric: metric.name.clone(), dimensions, statistic }
+        };
+        match events {
+            Events::Counts { bad, of } => {
+                Self { bad: query(bad, "Sum".to_owned()), of: query(of, "Sum".to_owned()) }
+            }
+            Events::Slow { metric, .. } => Self {
+                bad: query(metric, format!("TC({slow}:)")),
+                of: query(metric, "SampleCount".to_owned()),
+            },
+        }
+    }
+}
+
+/// A missing count of bad events is 0 only where there are events.
+fn count(bad: Option<f64>, of: Option<f64>) -> Option<Count> {
+    of.filter(|of| *of > 0.0).map(|of| Count { of, bad: bad.unwrap_or(0.0).max(0.0) })
+}
+
+fn sum(one: Option<Count>, other: Option<Count>) -> Option<Count> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(Count { of: one.of + other.of, bad: one.bad + other.bad }),
+        (one, other) => one.or(other),
+    }
+}
