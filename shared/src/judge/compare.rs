@@ -9,6 +9,9 @@ use super::series::{Count, Pair, Past, Series};
 
 /// Probability that a regression, if there is one, begins with the first period; the rest is spread over the others.
 const AT_ONCE: f64 = 0.6;
+/// Probability that it begins after the planned end of the window, in a rollout that takes longer than planned. What is
+/// left of it goes down by a tenth in each such period, since nobody knows how many there will be.
+const OVERTIME: f64 = 0.02;
 /// The smallest ratio of green to blue that is looked for, and the largest, in natural logarithms: x1.2 and x4,900.
 const RATIOS: (f64, f64) = (0.2, 8.5);
 /// Beliefs and motions that history leaves with less than this weight are dropped.
@@ -78,19 +81,20 @@ pub fn decide(evidence: &[Evidence], chance: f64) -> Decision {
 
 /// The evidence after each period of the window, oldest first. A period in which green has no data changes nothing.
 pub fn compare(series: &Series, comparison: &Comparison) -> Vec<Evidence> {
-    let mut process = Process::new(&series.history, series.planned.max(series.window.len()), comparison);
-    let mut last = Evidence::default();
-    series
-        .window
-        .iter()
-        .map(|pair| {
-            let evidence = process.next(*pair);
-            if pair.green.is_some_and(|green| green.of > 0.0) {
-                last = evidence;
-            }
-            last
-        })
-        .collect()
+    let mut process = Process::new(&series.history, series.planned, comparison);
+    series.window.iter().map(|pair| process.next(*pair)).collect()
+}
+
+/// How likely it is that a regression begins with a period (from 0). Depends on nothing that is not known beforehand:
+/// otherwise the evidence of a period would change when a later one comes in.
+fn onset(period: usize, planned: usize) -> f64 {
+    let others = planned.saturating_sub(1);
+    let overtime = if others == 0 { 1.0 - AT_ONCE } else { OVERTIME };
+    match period {
+        0 => AT_ONCE,
+        _ if period <= others => (1.0 - AT_ONCE - overtime) / others as f64,
+        _ => overtime * 0.1 * 0.9_f64.powi((period - others - 1) as i32),
+    }
 }
 
 /// Steps of the lattice from one level to another that is `ratio` times as high.
@@ -113,21 +117,23 @@ fn ratios() -> Vec<(usize, f64)> {
     ratios
 }
 
-/// The evidence as it grows.
-struct Process {
+/// The evidence as it grows, period by period.
+pub struct Process {
     ratios: Vec<(usize, f64)>,
     lattice: Lattice,
     /// Steps to the furthest ratio.
     furthest: usize,
     worlds: Vec<World>,
-    /// Probability that a regression begins with each period.
-    onsets: Vec<f64>,
-    /// Probability that it has begun.
+    /// Periods that the window is expected to have.
+    planned: usize,
+    /// Probability that a regression, if there is one, has begun.
     begun: f64,
     seen: usize,
     tolerated: usize,
     pass_below: usize,
     ignore_below: f64,
+    /// The evidence after the last period in which green had data.
+    last: Evidence,
 }
 
 /// One belief with one motion, and what it makes of the data under each hypothesis.
@@ -153,7 +159,8 @@ struct World {
 }
 
 impl Process {
-    fn new(history: &[Past], planned: usize, comparison: &Comparison) -> Self {
+    /// Learns from the history (oldest first). `planned` is how many periods the window is expected to have.
+    pub fn new(history: &[Past], planned: usize, comparison: &Comparison) -> Self {
         let ratios = ratios();
         let tolerated = steps(comparison.tolerate);
         let pass_below = steps(comparison.pass_below).max(tolerated + 1);
@@ -161,26 +168,24 @@ impl Process {
         let learned = noise::learn(history);
         let lattice = noise::lattice(&learned, furthest);
         let worlds = worlds(history, &learned, &lattice, ratios.len());
-        let mut onsets = vec![(1.0 - AT_ONCE) / (planned.max(2) - 1) as f64; planned];
-        if let Some(first) = onsets.first_mut() {
-            *first = AT_ONCE;
-        }
         Self {
             ratios,
             lattice,
             furthest,
             worlds,
-            onsets,
+            planned,
             begun: 0.0,
             seen: 0,
             tolerated,
             pass_below,
             ignore_below: comparison.ignore_below,
+            last: Evidence::default(),
         }
     }
 
-    fn next(&mut self, pair: Pair) -> Evidence {
-        let onset = self.onsets.get(self.seen).copied().unwrap_or(0.0);
+    /// Takes in one more period and tells the evidence after it. A period in which green has no data changes nothing.
+    pub fn next(&mut self, pair: Pair) -> Evidence {
+        let onset = onset(self.seen, self.planned);
         self.seen += 1;
         self.begun += onset;
         let [blue, green] = [pair.blue, pair.green].map(|count| count.unwrap_or(Count { of: 0.0, bad: 0.0 }));
@@ -203,7 +208,10 @@ impl Process {
                 world.care(green, self.ignore_below, onset, &self.ratios);
             }
         }
-        self.evidence()
+        if green.of > 0.0 {
+            self.last = self.evidence();
+        }
+        self.last
     }
 
     fn evidence(&self) -> Evidence {

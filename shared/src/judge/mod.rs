@@ -9,7 +9,7 @@ pub mod series;
 mod threshold;
 mod trial;
 
-pub use outage::outage;
+pub use outage::{down_since, outage};
 pub use threshold::{median, threshold};
 pub use trial::{Trial, nothing_usual};
 
