@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod policy;
+pub mod replay;
 pub mod scenarios;
 pub mod serve;
 pub mod trial;

@@ -12,6 +12,7 @@
 //! | [`smoke`] | requests to green, and what their answers must look like |
 //! | [`metrics`] | CloudWatch queries and the series that come back |
 //! | [`judge`] | from series to findings (pure) |
+//! | [`recording`] | recordings of rollouts, judged offline by the same judge (pure) |
 //! | [`traffic`] | one look at the metrics: read, then judge |
 //! | [`verdict`] | findings and faults to one answer (pure) |
 //! | [`carry`] | wait in place while the budget lasts, else hand over to the state machine |
@@ -35,6 +36,7 @@ pub mod permissions;
 pub mod policy;
 pub mod preflight;
 pub mod readiness;
+pub mod recording;
 pub mod report;
 pub mod rollout;
 pub mod smoke;
