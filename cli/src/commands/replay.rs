@@ -5,12 +5,11 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde_json::json;
 use shiftgate::policy::plan::Plan;
 use shiftgate::recording::{self, Answer, Bad, Counts, Judged, Recording, Replay, Tally, Traffic, Verdict};
-use shiftgate::verdict::{ByChance, one_in};
+use shiftgate::verdict::ByChance;
 
 use super::policy;
 use crate::{plot, show};
@@ -127,22 +126,25 @@ fn busy(gate: Bad, traffic: &Traffic) -> bool {
     traffic.minutes.iter().flat_map(|minute| [&minute.blue, &minute.green]).flatten().any(some)
 }
 
+/// A line below the header, and no other.
+const PLAIN: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
 fn table(traffic: &Traffic, gates: &[&Judged], answer: &Answer) -> Table {
     let mut table = Table::new();
     let mut header = vec!["minute".to_owned(), "green".to_owned(), "requests\nblue | green".to_owned()];
     for gate in gates {
         header.push(format!("{}\nblue | green", gate.gate.name()));
-        header.push(format!("by chance\nlimit {}", one_in(gate.limit)));
+        header.push(format!("by chance 1 in\nlimit {}", times(gate.limit)));
     }
     header.push(String::new());
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(PLAIN).set_header(header);
     for (index, minute) in traffic.minutes.iter().enumerate() {
         let [blue, green] = [&minute.blue, &minute.green].map(|counts| counts.clone().unwrap_or(NOTHING));
         let mut row =
             vec![(index + 1).to_string(), weight(&blue, &green), both(blue.requests, green.requests)];
         for gate in gates {
             row.push(both(gate.gate.tally(&blue), gate.gate.tally(&green)));
-            row.push(gate.evidence[index].map(one_in).unwrap_or_default());
+            row.push(gate.evidence[index].map(times).unwrap_or_default());
         }
         row.push(if answer.minute == Some(index + 1) {
             format!("◀ {}", decision(answer))
@@ -156,6 +158,11 @@ fn table(traffic: &Traffic, gates: &[&Judged], answer: &Answer) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// N of a chance of 1 in N, in few characters.
+fn times(chance: f64) -> String {
+    if chance > 1e-6 { format!("{:.0}", 1.0 / chance) } else { format!("10^{:.0}", -chance.log10().ceil()) }
 }
 
 /// A colour without data.
@@ -208,4 +215,39 @@ fn answer(replay: &Replay) -> String {
         text = format!("{text}\n  caveat: {caveat}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(name: &str) -> Recording {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../recordings");
+        Recording::parse(&std::fs::read(format!("{folder}/{name}.json")).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_rollout_is_told_minute_by_minute() {
+        let recording = sample("regression-x4");
+        insta::assert_snapshot!(told(&recording, &recording::replay(&recording, &Plan::default())));
+    }
+
+    #[test]
+    fn what_has_no_data_is_told_too() {
+        let json = br#"{"version":1,"kind":"traffic","period_seconds":60,"minutes":[{"blue":null,"green":{"requests":5,"server_errors":null}}]}"#;
+        let recording = Recording::parse(json).unwrap();
+        insta::assert_snapshot!(told(&recording, &recording::replay(&recording, &Plan::default())));
+    }
+
+    #[test]
+    fn the_checked_in_schema_is_the_one_that_is_generated() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/recording.schema.json");
+        let checked_in: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(
+            checked_in,
+            recording::schema(),
+            "write it anew: cargo run -- replay --schema > docs/recording.schema.json"
+        );
+    }
 }

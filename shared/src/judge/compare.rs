@@ -3,7 +3,7 @@
 //!
 //! The formulas, their sources, and what was tried are in docs/judging.md.
 
-use super::level::{Lattice, Likelihood, STEP, Track, log_sum};
+use super::level::{Lattice, Likelihood, Room, STEP, Track, log_sum};
 use super::noise::{self, Belief, Learned};
 use super::series::{Count, Pair, Past, Series};
 
@@ -102,24 +102,43 @@ fn steps(ratio: f64) -> usize {
     (ratio.ln() / STEP).round().max(0.0) as usize
 }
 
-/// The ratios of green to blue that are looked for, in steps, with how likely each is: near ratios more than far ones,
-/// since a far one shows itself at once whatever its weight.
-fn ratios() -> Vec<(usize, f64)> {
-    let mut ratios: Vec<(usize, f64)> = Vec::new();
+/// A ratio of green to blue that is looked for.
+#[derive(Debug, Clone, Copy)]
+struct Ratio {
+    /// The ratio.
+    times: f64,
+    /// The same in steps of the lattice.
+    steps: usize,
+    /// How likely it is, before the window.
+    weight: f64,
+    /// Logarithm of the probability that such a regression begins with the present period.
+    log_onset: f64,
+}
+
+/// The ratios that are looked for. Near ones are more likely than far ones, since a far one shows itself at once whatever
+/// its weight.
+fn ratios() -> Vec<Ratio> {
+    let mut ratios: Vec<Ratio> = Vec::new();
     let mut log = RATIOS.0;
     while log < RATIOS.1 {
         let width = 0.2 + 0.2 * log;
-        ratios.push(((log / STEP).round() as usize, width / (0.4 + log).powf(1.6)));
+        let steps = (log / STEP).round();
+        ratios.push(Ratio {
+            times: (steps * STEP).exp(),
+            steps: steps as usize,
+            weight: width / (0.4 + log).powf(1.6),
+            log_onset: f64::NEG_INFINITY,
+        });
         log += width;
     }
-    let total: f64 = ratios.iter().map(|(_, weight)| weight).sum();
-    ratios.iter_mut().for_each(|(_, weight)| *weight /= total);
+    let total: f64 = ratios.iter().map(|ratio| ratio.weight).sum();
+    ratios.iter_mut().for_each(|ratio| ratio.weight /= total);
     ratios
 }
 
 /// The evidence as it grows, period by period.
 pub struct Process {
-    ratios: Vec<(usize, f64)>,
+    ratios: Vec<Ratio>,
     lattice: Lattice,
     /// Steps to the furthest ratio.
     furthest: usize,
@@ -155,7 +174,7 @@ struct World {
     /// Green's own rate is what nobody cares about.
     ignored: f64,
     /// Room to work in.
-    room: Vec<f64>,
+    room: Room,
 }
 
 impl Process {
@@ -164,7 +183,7 @@ impl Process {
         let ratios = ratios();
         let tolerated = steps(comparison.tolerate);
         let pass_below = steps(comparison.pass_below).max(tolerated + 1);
-        let furthest = ratios.iter().map(|(steps, _)| *steps).max().unwrap_or(0).max(pass_below);
+        let furthest = ratios.iter().map(|ratio| ratio.steps).max().unwrap_or(0).max(pass_below);
         let learned = noise::learn(history);
         let lattice = noise::lattice(&learned, furthest);
         let worlds = worlds(history, &learned, &lattice, ratios.len());
@@ -188,6 +207,7 @@ impl Process {
         let onset = onset(self.seen, self.planned);
         self.seen += 1;
         self.begun += onset;
+        self.ratios.iter_mut().for_each(|ratio| ratio.log_onset = (onset * ratio.weight).ln());
         let [blue, green] = [pair.blue, pair.green].map(|count| count.unwrap_or(Count { of: 0.0, bad: 0.0 }));
         let mut seen: Option<(f64, Likelihood, Likelihood)> = None;
         for world in &mut self.worlds {
@@ -202,10 +222,10 @@ impl Process {
                         self.lattice.likelihood(green, noise, self.furthest),
                     )),
                 };
-            world.begin(onset, &self.ratios);
+            world.begin(onset.ln(), &self.ratios);
             world.see(blue_seen, green_seen, &self.ratios, self.tolerated, self.pass_below);
             if self.ignore_below > 0.0 && green.of > 0.0 {
-                world.care(green, self.ignore_below, onset, &self.ratios);
+                world.care(green, self.ignore_below, &self.ratios);
             }
         }
         if green.of > 0.0 {
@@ -232,7 +252,7 @@ impl Process {
         });
         let intolerable = sum(&mut |world, logs| {
             let beyond =
-                world.worse.iter().zip(&self.ratios).filter(|(_, (steps, _))| *steps > self.tolerated);
+                world.worse.iter().zip(&self.ratios).filter(|(_, ratio)| ratio.steps > self.tolerated);
             logs.extend(beyond.map(|(track, _)| track.log_total()));
         });
         let tolerated = sum(&mut |world, logs| {
@@ -261,7 +281,7 @@ impl Process {
 /// Lets every belief live through the history, and keeps those that it leaves likely.
 fn worlds(history: &[Past], learned: &Learned, lattice: &Lattice, ratios: usize) -> Vec<World> {
     let nobody = lattice.likelihood(Count { of: 0.0, bad: 0.0 }, 1.0, 0);
-    let (mut worlds, mut room) = (Vec::new(), Vec::new());
+    let (mut worlds, mut room) = (Vec::new(), Room::default());
     for belief in noise::beliefs(learned, lattice) {
         let mut lives: Vec<Track> = vec![Track::new(belief.usual.clone()); belief.motions.len()];
         for count in history.iter().filter_map(|past| past.total).filter(|count| count.of > 0.0) {
@@ -297,30 +317,30 @@ impl World {
             failing: life,
             cared: vec![f64::NEG_INFINITY; ratios],
             ignored: 0.0,
-            room: Vec::new(),
+            room: Room::default(),
         }
     }
 
     /// A regression may begin now.
-    fn begin(&mut self, onset: f64, ratios: &[(usize, f64)]) {
-        for (track, (_, weight)) in self.worse.iter_mut().zip(ratios) {
-            track.add(&self.good, onset * weight);
+    fn begin(&mut self, log_onset: f64, ratios: &[Ratio]) {
+        for (track, ratio) in self.worse.iter_mut().zip(ratios) {
+            track.add(&self.good, ratio.log_onset);
         }
-        self.tolerated.add(&self.good, onset);
+        self.tolerated.add(&self.good, log_onset);
     }
 
     fn see(
         &mut self,
         blue: &Likelihood,
         green: &Likelihood,
-        ratios: &[(usize, f64)],
+        ratios: &[Ratio],
         tolerated: usize,
         pass_below: usize,
     ) {
         let room = &mut self.room;
         let moving = (&self.belief.motions[self.motion], self.belief.usual.as_slice());
-        for (track, (steps, _)) in self.worse.iter_mut().zip(ratios) {
-            track.advance(moving, (blue, green), *steps, room);
+        for (track, ratio) in self.worse.iter_mut().zip(ratios) {
+            track.advance(moving, (blue, green), ratio.steps, room);
         }
         self.good.advance(moving, (blue, green), 0, room);
         self.tolerated.advance(moving, (blue, green), tolerated, room);
@@ -328,15 +348,15 @@ impl World {
     }
 
     /// Green's own rate against `least`, whatever blue does.
-    fn care(&mut self, green: Count, least: f64, onset: f64, ratios: &[(usize, f64)]) {
+    fn care(&mut self, green: Count, least: f64, ratios: &[Ratio]) {
         let (noise, size) = (self.belief.noise, 1.0 / self.belief.noise);
         let log = |rate: f64| {
             let mean = green.of * rate;
             green.bad * mean.ln() - (green.bad + size) * (noise * mean).ln_1p()
         };
-        for (cared, (steps, weight)) in self.cared.iter_mut().zip(ratios) {
-            let joined = log_sum(&[*cared, self.ignored + (onset * weight).ln()]);
-            *cared = joined + log(least * (*steps as f64 * STEP).exp());
+        for (cared, ratio) in self.cared.iter_mut().zip(ratios) {
+            let joined = log_sum(&[*cared, self.ignored + ratio.log_onset]);
+            *cared = joined + log(least * ratio.times);
         }
         self.ignored += log(least);
     }

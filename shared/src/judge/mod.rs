@@ -1,5 +1,6 @@
 //! From series to findings. Pure: the same plan and the same series give the same findings, bit for bit.
 
+mod arithmetic;
 pub mod compare;
 mod level;
 pub mod noise;
