@@ -132,7 +132,9 @@ fn ratios() -> Vec<Ratio> {
         log += width;
     }
     let total: f64 = ratios.iter().map(|ratio| ratio.weight).sum();
-    ratios.iter_mut().for_each(|ratio| ratio.weight /= total);
+    for ratio in &mut ratios {
+        ratio.weight /= total;
+    }
     ratios
 }
 
@@ -207,7 +209,9 @@ impl Process {
         let onset = onset(self.seen, self.planned);
         self.seen += 1;
         self.begun += onset;
-        self.ratios.iter_mut().for_each(|ratio| ratio.log_onset = (onset * ratio.weight).ln());
+        for ratio in &mut self.ratios {
+            ratio.log_onset = (onset * ratio.weight).ln();
+        }
         let [blue, green] = [pair.blue, pair.green].map(|count| count.unwrap_or(Count { of: 0.0, bad: 0.0 }));
         let mut seen: Option<(f64, Likelihood, Likelihood)> = None;
         for world in &mut self.worlds {

@@ -38,7 +38,7 @@ impl Lattice {
     /// A lattice of levels from `low` (natural logarithm of a rate) upwards, with room for `ratios` steps beyond.
     pub fn new(low: f64, ratios: usize) -> Self {
         let levels = ((TOP - low) / STEP).ceil().max(1.0) as usize + 1;
-        let rates = (0..levels + ratios).map(|node| (low + STEP * node as f64).exp()).collect();
+        let rates = (0..levels + ratios).map(|node| arithmetic::exp(low + STEP * node as f64)).collect();
         let above = (0..levels + ratios).map(|node| STEP * node as f64).collect();
         Self { low, rates, above, levels }
     }
@@ -74,7 +74,11 @@ impl Lattice {
         let mut relative = vec![0.0; nodes];
         let places = self.above[heavy.clone()].iter().zip(&self.rates[heavy.clone()]);
         for (relative, (above, rate)) in relative[heavy.clone()].iter_mut().zip(places) {
-            *relative = arithmetic::exp(log(*above, *rate) - highest);
+            *relative = log(*above, *rate) - highest;
+        }
+        // On its own, so that the compiler works out several at a time.
+        for relative in &mut relative[heavy.clone()] {
+            *relative = arithmetic::exp(*relative);
         }
         Likelihood { scale: highest + constant(count.bad, noise), relative, heavy }
     }
@@ -225,7 +229,7 @@ impl Track {
             self.contradicted(blue, green_at);
             return;
         }
-        self.scale += total.ln();
+        self.scale += arithmetic::ln(total);
         let share = 1.0 / total;
         self.weights[heavy.clone()].iter_mut().for_each(|weight| *weight *= share);
         self.heavy = heavy;
@@ -258,15 +262,12 @@ pub struct Room {
     to: Vec<f64>,
 }
 
-/// So many levels are worked out at the same time.
-const AT_A_TIME: usize = 8;
-
 impl Room {
     /// Takes in the weights of a track.
     fn enter(&mut self, track: &Track, motion: &Motion) {
         let (levels, margin) = (track.weights.len(), 2 * motion.half);
         self.from.clear();
-        self.from.resize(levels + 2 * margin + AT_A_TIME, 0.0);
+        self.from.resize(levels + 2 * margin, 0.0);
         let heavy = track.heavy.clone();
         self.from[heavy.start + margin..heavy.end + margin].copy_from_slice(&track.weights[heavy]);
     }
@@ -274,18 +275,24 @@ impl Room {
     /// Where levels that stay go, for a part of the lattice; what would leave the lattice stays at its last level.
     fn moved(&mut self, motion: &Motion, levels: usize, part: &Range<usize>) -> &[f64] {
         let half = motion.half;
-        self.to.resize(self.to.len().max(levels + 2 * half + AT_A_TIME), 0.0);
+        self.to.resize(self.to.len().max(levels + 2 * half), 0.0);
         // Places are those of the lattice plus `half`, since some are beyond its ends.
         let first = if part.start == 0 { 0 } else { part.start + half };
         let last = if part.end == levels { levels + 2 * half } else { part.end + half };
-        for place in (first..last).step_by(AT_A_TIME) {
-            let mut sums = [0.0; AT_A_TIME];
-            for (share, from) in motion.spread.iter().zip(self.from[place..].array_windows::<AT_A_TIME>()) {
-                for (sum, weight) in sums.iter_mut().zip(from) {
-                    *sum += share * weight;
-                }
+        let to = &mut self.to[first..last];
+        to.fill(0.0);
+        // Four steps at a time: what is worked out most often should be read and written least often.
+        let (fours, rest) = motion.spread.as_chunks::<4>();
+        for (four, step) in fours.iter().zip((0..).step_by(4)) {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|more| &self.from[first + step + more..last + step + more]);
+            for ((((to, a), b), c), d) in to.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                *to += (four[0] * a + four[1] * b) + (four[2] * c + four[3] * d);
             }
-            self.to[place..place + AT_A_TIME].copy_from_slice(&sums);
+        }
+        for (share, step) in rest.iter().zip(4 * fours.len()..) {
+            for (to, from) in to.iter_mut().zip(&self.from[first + step..last + step]) {
+                *to += share * from;
+            }
         }
         if part.start == 0 {
             let below: f64 = self.to[..half].iter().sum();
