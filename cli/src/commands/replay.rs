@@ -117,7 +117,8 @@ fn about(traffic: &Traffic) -> String {
         seconds => format!(", each of {seconds} s"),
     };
     let (minutes, history) = (traffic.minutes.len(), traffic.history.len());
-    format!("{minutes} minutes{planned}, {history} minutes of history{length}")
+    let s = |count| if count == 1 { "" } else { "s" };
+    format!("{minutes} minute{}{planned}, {history} minute{} of history{length}", s(minutes), s(history))
 }
 
 /// Whether there were bad events to count.

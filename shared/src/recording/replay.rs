@@ -131,7 +131,9 @@ fn watch(traffic: &Traffic, plan: &Plan, until: Until) -> Replay {
     let down = judge::down_since(&plan.outage, &errors(&traffic.minutes));
     let mut rollback: Option<Rollback> = None;
     for (minute, seen) in traffic.minutes.iter().enumerate() {
-        lanes.iter_mut().for_each(|lane| lane.see(minute, seen));
+        for lane in &mut lanes {
+            lane.see(minute, seen);
+        }
         if rollback.is_none() {
             let by_chance = lanes.iter().find_map(|lane| lane.rolls_back(minute));
             let outage = Rollback { minute, gate: OUTAGE, chance: None };
