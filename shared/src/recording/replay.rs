@@ -373,8 +373,7 @@ impl<'a> Caveats<'a> {
         }
         let odd = traffic.history.iter().filter(|before| !adds_up(before)).count();
         if odd > 0 {
-            self.general
-                .push(format!("in {odd} minutes of the history the zones do not add up to the whole"));
+            self.general.push(format!("zones that do not add up to the whole, in the history: {odd} times"));
         }
     }
 
