@@ -12,6 +12,7 @@
 //! | [`smoke`] | requests to green, and what their answers must look like |
 //! | [`metrics`] | CloudWatch queries and the series that come back |
 //! | [`judge`] | from series to findings (pure) |
+//! | [`outlook`] | before the shift: what this rollout will be able to find |
 //! | [`traffic`] | one look at the metrics: read, then judge |
 //! | [`verdict`] | findings and faults to one answer (pure) |
 //! | [`carry`] | wait in place while the budget lasts, else hand over to the state machine |
@@ -31,6 +32,7 @@ pub mod fault;
 pub mod hook;
 pub mod judge;
 pub mod metrics;
+pub mod outlook;
 pub mod permissions;
 pub mod policy;
 pub mod preflight;

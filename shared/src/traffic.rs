@@ -13,7 +13,7 @@ use crate::policy::plan::Sampling;
 use crate::verdict::{Caveat, Finding, Quantity};
 
 /// Periods before the shift from which the judge learns how noisy the service is: an hour of minutes.
-const HISTORY: usize = 60;
+pub const HISTORY: usize = 60;
 /// Statistic of a metric above which a sample is slow, when the policy leaves it to the service.
 const USUALLY_SLOW: &str = "p99";
 
@@ -79,13 +79,15 @@ struct Answer<'a> {
 }
 
 /// How the chance of a false rollback is shared among the comparisons of a list.
-struct Chances {
+#[derive(Debug, Clone, Copy)]
+pub struct Chances {
     all: f64,
     weights: f64,
 }
 
 impl Chances {
-    fn new(gates: &[Gate], false_rollback_rate: f64) -> Self {
+    /// Shares `false_rollback_rate` (0 to 1) among the comparisons of `gates`, by their weights.
+    pub fn new(gates: &[Gate], false_rollback_rate: f64) -> Self {
         let weights = gates.iter().filter_map(|gate| match &gate.rule {
             Rule::Compared(compared) => Some(compared.weight),
             _ => None,
@@ -93,7 +95,8 @@ impl Chances {
         Self { all: false_rollback_rate * defaults::SHARE_OF_COMPARISONS, weights: weights.sum() }
     }
 
-    fn of(&self, compared: &Compared) -> f64 {
+    /// What one of them may spend.
+    pub fn of(&self, compared: &Compared) -> f64 {
         self.all * compared.weight / self.weights
     }
 }
