@@ -31,9 +31,11 @@ pub async fn told(release: &Release) -> Result<Vec<Finding>, Fault> {
         .traffic
         .iter()
         .filter_map(|gate| match &gate.rule {
-            Rule::Compared(compared) if matches!(compared.events, Events::Counts { .. }) => {
-                Some((gate.name.as_str(), compared, CountQueries::new(&compared.events, 0.0, &release.rollout)))
-            }
+            Rule::Compared(compared) if matches!(compared.events, Events::Counts { .. }) => Some((
+                gate.name.as_str(),
+                compared,
+                CountQueries::new(&compared.events, 0.0, &release.rollout),
+            )),
             _ => None,
         })
         .collect();
@@ -45,7 +47,8 @@ pub async fn told(release: &Release) -> Result<Vec<Finding>, Fault> {
         .iter()
         .map(|(name, compared, queries)| {
             let history = queries.series(&set, &before, before.periods, 0).history;
-            let counts: Vec<f64> = history.iter().map(|past| past.total.map_or(0.0, |total| total.of)).collect();
+            let counts: Vec<f64> =
+                history.iter().map(|past| past.total.map_or(0.0, |total| total.of)).collect();
             let usual = counts.iter().sum::<f64>() / counts.len().max(1) as f64;
             let traffic: Vec<Traffic> = shares
                 .iter()
@@ -101,7 +104,10 @@ mod tests {
     #[test]
     fn configurations_are_read_by_their_names() {
         let minutes = |name: &str| shares(name, Duration::from_mins(1), Duration::from_mins(2));
-        assert_eq!(minutes("CodeDeployDefault.ECSCanary10Percent5Minutes"), [0.1, 0.1, 0.1, 0.1, 0.1, 1.0, 1.0]);
+        assert_eq!(
+            minutes("CodeDeployDefault.ECSCanary10Percent5Minutes"),
+            [0.1, 0.1, 0.1, 0.1, 0.1, 1.0, 1.0]
+        );
         let linear = minutes("CodeDeployDefault.ECSLinear10PercentEvery3Minutes");
         assert_eq!((linear.len(), linear[0], linear[26]), (9 * 3 + 2, 0.1, 0.9));
         assert_eq!(minutes("CodeDeployDefault.ECSAllAtOnce"), [1.0, 1.0]);

@@ -62,16 +62,14 @@ fn actions(stage: Stage) -> &'static [Action] {
         Stage::AfterAllowTraffic => {
             &[Action::Report, Action::TargetHealth, Action::Alarms, Action::Metrics, Action::StartWatch]
         }
-        Stage::Watch => {
-            &[
-                Action::Report,
-                Action::TargetHealth,
-                Action::Alarms,
-                Action::Secrets,
-                Action::Metrics,
-                Action::Stop,
-            ]
-        }
+        Stage::Watch => &[
+            Action::Report,
+            Action::TargetHealth,
+            Action::Alarms,
+            Action::Secrets,
+            Action::Metrics,
+            Action::Stop,
+        ],
     }
 }
 
