@@ -6,11 +6,12 @@
 //! - late and slowly growing regressions and outages, where there is little else to distract;
 //! - from 30 to 300,000 requests a minute, from 0.01 % to 2 % of bad ones, and all splits at least twice, each with the
 //!   smallest regression that is of interest there (x1.5 where counts are large, an outage where they are tiny);
+//! - twice the window, at 3,000/min, where rules that test again and again have more occasion to err;
 //! - slow requests: the whole distribution shifted (x4 beyond the limit), and the tail alone (x2).
 //!
 //! Every setting has a good release, so that a rule that finds much can be asked what it costs.
 
-use super::world::{Cell, Metric, Noise, Onset, Release, Setting, Split};
+use super::world::{Cell, Metric, Noise, Onset, Release, Setting, Split, WINDOW};
 use Onset::{AtOnce, Late, Ramp};
 use Release::{Outage, Worse};
 
@@ -37,8 +38,8 @@ pub fn cells(only: Option<&str>) -> Vec<Cell> {
 
 fn all() -> Vec<Cell> {
     let mut cells = Vec::new();
-    let mut add = |traffic: f64, split: Split, base: f64, noise: Noise, releases: &[(Release, Onset)]| {
-        let setting = Setting { metric: Metric::Errors, traffic, base, split, noise };
+    let mut add = |traffic: u32, split: Split, base: f64, noise: Noise, releases: &[(Release, Onset)]| {
+        let setting = Setting { metric: Metric::Errors, traffic, base, split, noise, window: WINDOW };
         cells.extend(with_good(setting, releases));
     };
     for noise in NOISES {
@@ -47,7 +48,7 @@ fn all() -> Vec<Cell> {
             Noise::Drift | Noise::Colour(_) => &[],
             _ => &[(Worse(12.0), AtOnce)],
         };
-        add(1_200.0, Split::Canary, 0.0008, noise, few);
+        add(1_200, Split::Canary, 0.0008, noise, few);
     }
     for noise in NOISES {
         let many: &[_] = match noise {
@@ -63,27 +64,39 @@ fn all() -> Vec<Cell> {
             Noise::Colour(_) => &[],
             _ => &[(Worse(4.0), AtOnce), (Worse(12.0), AtOnce)],
         };
-        add(12_000.0, Split::Canary, 0.0008, noise, many);
+        add(12_000, Split::Canary, 0.0008, noise, many);
     }
     for noise in NOISES {
         let found = !matches!(noise, Noise::Drift | Noise::Incident | Noise::Colour(_));
         let small: &[_] = if found { &[(Worse(4.0), AtOnce)] } else { &[] };
-        add(1_200.0, Split::Linear, 0.0008, noise, small);
+        add(1_200, Split::Linear, 0.0008, noise, small);
     }
-    add(30.0, Split::Canary, 0.02, Noise::Clean, &[(Outage, AtOnce)]);
-    add(300.0, Split::Constant, 0.002, Noise::Shared, &[(Worse(10.0), AtOnce)]);
+    add(30, Split::Canary, 0.02, Noise::Clean, &[(Outage, AtOnce)]);
+    add(300, Split::Constant, 0.002, Noise::Shared, &[(Worse(10.0), AtOnce)]);
     for noise in [Noise::Clean, Noise::Shared, Noise::PerArm(1.0)] {
-        add(3_000.0, Split::Canary, 0.002, noise, &[(Worse(3.0), AtOnce), (Worse(10.0), AtOnce)]);
+        add(3_000, Split::Canary, 0.002, noise, &[(Worse(3.0), AtOnce), (Worse(10.0), AtOnce)]);
     }
     for noise in [Noise::Autocorrelated, Noise::PerArm(0.5)] {
-        add(30_000.0, Split::Canary, 0.002, noise, &[(Worse(2.0), AtOnce)]);
+        add(30_000, Split::Canary, 0.002, noise, &[(Worse(2.0), AtOnce)]);
     }
-    add(30_000.0, Split::Linear, 0.02, Noise::PerArm(0.5), &[(Worse(2.0), AtOnce)]);
-    add(300_000.0, Split::Linear, 0.002, Noise::Clean, &[(Worse(1.5), AtOnce)]);
-    add(300_000.0, Split::Constant, 0.0001, Noise::Shared, &[(Worse(2.0), AtOnce)]);
-    for (traffic, noise) in [(1_200.0, Noise::Clean), (12_000.0, Noise::Autocorrelated)] {
-        let setting = Setting { metric: Metric::Slow, traffic, base: 0.01, split: Split::Canary, noise };
+    add(30_000, Split::Linear, 0.02, Noise::PerArm(0.5), &[(Worse(2.0), AtOnce)]);
+    add(300_000, Split::Linear, 0.002, Noise::Clean, &[(Worse(1.5), AtOnce)]);
+    add(300_000, Split::Constant, 0.0001, Noise::Shared, &[(Worse(2.0), AtOnce)]);
+    for (traffic, noise) in [(1_200, Noise::Clean), (12_000, Noise::Autocorrelated)] {
+        let setting = Setting {
+            metric: Metric::Slow,
+            traffic,
+            base: 0.01,
+            split: Split::Canary,
+            noise,
+            window: WINDOW,
+        };
         cells.extend(with_good(setting, &[(Worse(2.0), AtOnce), (Worse(4.0), AtOnce)]));
+    }
+    for noise in [Noise::Clean, Noise::Shared] {
+        let (metric, split) = (Metric::Errors, Split::Canary);
+        let setting = Setting { metric, traffic: 3_000, base: 0.002, split, noise, window: 2 * WINDOW };
+        cells.extend(with_good(setting, &[(Worse(3.0), AtOnce)]));
     }
     cells
 }
@@ -116,10 +129,11 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "the same literals")]
     fn every_dimension_is_covered() {
         let cells = cells(None);
         let some = |is: &dyn Fn(&Cell) -> bool| cells.iter().any(is);
-        for traffic in [30.0, 300.0, 1_200.0, 3_000.0, 12_000.0, 30_000.0, 300_000.0] {
+        for traffic in [30, 300, 1_200, 3_000, 12_000, 30_000, 300_000] {
             assert!(some(&|cell| cell.setting.traffic == traffic && !cell.is_good()), "{traffic}");
         }
         for base in [0.0001, 0.0008, 0.002, 0.02] {

@@ -13,6 +13,8 @@ use super::world::Mode;
 const SIZE: (u32, u32, u32) = (1200, 460, 18);
 /// Room above and below the lines of the lower part.
 const MARGIN: u32 = 130;
+/// Where the lower part ends, in percent: beyond 100 is the legend.
+const LEGEND: f64 = 118.0;
 /// What is ours.
 const OURS: RGBColor = RGBColor(0, 100, 200);
 
@@ -105,14 +107,21 @@ fn draw_harm(area: &Area, bad: &[&Row]) -> Drawn {
         .margin(12)
         .x_label_area_size(30)
         .y_label_area_size(330)
-        .build_cartesian_2d(0.0..104.0, (0..lines).into_segmented())?;
+        .build_cartesian_2d(0.0..LEGEND, (0..lines).into_segmented())?;
     // The first row is on top; the axis also asks for lines beyond the last.
     let from_below: Vec<&str> = bad.iter().rev().map(|row| row.name.as_str()).collect();
     let name = |line: &SegmentValue<usize>| match line {
         SegmentValue::CenterOf(line) => from_below.get(*line).copied().unwrap_or_default().to_owned(),
         SegmentValue::Exact(_) | SegmentValue::Last => String::new(),
     };
-    chart.configure_mesh().light_line_style(WHITE).y_labels(lines).y_label_formatter(&name).draw()?;
+    let percent = |share: &f64| if *share > 100.0 { String::new() } else { format!("{share}") };
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .x_label_formatter(&percent)
+        .y_labels(lines)
+        .y_label_formatter(&name)
+        .draw()?;
     for (judge, colour) in judges {
         let size = if judge.is_none() { 6 } else { 4 };
         let dots = bad.iter().rev().enumerate().map(|(line, row)| {

@@ -107,7 +107,7 @@ fn beyond_the_oracle(rows: &[Row]) -> Check {
     let asked = rows.iter().filter_map(|row| {
         let setting = &row.cell.setting;
         let oracle = row.beside(Judge::Concurrent)?.tally;
-        let here = setting.split == Split::Linear && setting.traffic == 1_200.0 && row.mode == Mode::Zones;
+        let here = setting.split == Split::Linear && setting.traffic == 1_200 && row.mode == Mode::Zones;
         (here && !row.cell.is_good() && oracle.percent() < 95.0).then_some((row, oracle))
     });
     Check::new(
@@ -129,7 +129,7 @@ fn despite_noise(rows: &[Row]) -> Check {
     let asked = rows.iter().filter(|row| {
         let setting = &row.cell.setting;
         setting.noise == Noise::PerArm(1.0)
-            && setting.traffic == 12_000.0
+            && setting.traffic == 12_000
             && setting.split == Split::Canary
             && row.cell.release == Release::Worse(4.0)
             && row.cell.onset == Onset::AtOnce
@@ -177,7 +177,7 @@ fn never_worse(rows: &[Row]) -> Check {
 mod tests {
     use super::super::measure::Beside;
     use super::super::peers::Peer;
-    use super::super::world::{Cell, Metric, Setting};
+    use super::super::world::{Cell, Metric, Setting, WINDOW};
     use super::*;
 
     fn tally(rolled_back: usize, median: Option<usize>, served: f64) -> Tally {
@@ -185,8 +185,14 @@ mod tests {
     }
 
     fn row(noise: Noise, release: Release, ours: Tally, judge: Judge, theirs: Tally) -> Row {
-        let setting =
-            Setting { metric: Metric::Errors, traffic: 1_200.0, base: 0.002, split: Split::Linear, noise };
+        let setting = Setting {
+            metric: Metric::Errors,
+            traffic: 1_200,
+            base: 0.002,
+            split: Split::Linear,
+            noise,
+            window: WINDOW,
+        };
         let cell = Cell { setting, release, onset: Onset::AtOnce };
         let more = ours.served - theirs.served;
         let others = vec![Beside { judge, tally: theirs, ours_served_more: more, error: 1.0 }];

@@ -52,16 +52,17 @@ fn sure(
 mod tests {
     use shiftgate::judge::series::Count;
 
-    use super::super::world::{Metric, Noise, Onset, Release, Setting, Split};
+    use super::super::world::{Metric, Noise, Onset, Release, Setting, Split, WINDOW};
     use super::*;
 
     fn cell(onset: Onset) -> Cell {
         let setting = Setting {
             metric: Metric::Errors,
-            traffic: 2_000.0,
+            traffic: 2_000,
             base: 0.01,
             split: Split::Constant,
             noise: Noise::Clean,
+            window: WINDOW,
         };
         Cell { setting, release: Release::Worse(4.0), onset }
     }

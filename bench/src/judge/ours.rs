@@ -77,34 +77,35 @@ fn outage_lane(rollout: &Rollout) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::world::{Cell, Noise, Onset, Release, Setting, Split};
+    use super::super::world::{Cell, Noise, Onset, Release, Setting, Split, WINDOW};
     use super::*;
 
-    fn rollout(traffic: f64, release: Release, onset: Onset) -> Rollout {
+    fn rollout(traffic: u32, release: Release, onset: Onset) -> Rollout {
         let setting = Setting {
             metric: Metric::Errors,
             traffic,
             base: 0.002,
             split: Split::Canary,
             noise: Noise::Clean,
+            window: WINDOW,
         };
         Rollout::new(&Cell { setting, release, onset }, 1)
     }
 
     #[test]
     fn an_outage_is_seen_in_its_first_minute_and_after_two_with_few_requests() {
-        assert_eq!(outage_lane(&rollout(12_000.0, Release::Outage, Onset::AtOnce)), Some(1));
-        assert_eq!(outage_lane(&rollout(12_000.0, Release::Outage, Onset::Late)), Some(6));
-        assert_eq!(outage_lane(&rollout(600.0, Release::Outage, Onset::AtOnce)), Some(2));
-        assert_eq!(outage_lane(&rollout(12_000.0, Release::Worse(10.0), Onset::AtOnce)), None);
+        assert_eq!(outage_lane(&rollout(12_000, Release::Outage, Onset::AtOnce)), Some(1));
+        assert_eq!(outage_lane(&rollout(12_000, Release::Outage, Onset::Late)), Some(6));
+        assert_eq!(outage_lane(&rollout(600, Release::Outage, Onset::AtOnce)), Some(2));
+        assert_eq!(outage_lane(&rollout(12_000, Release::Worse(10.0), Onset::AtOnce)), None);
     }
 
     #[test]
     fn any_of_the_three_gates_rolls_back() {
         for mode in Mode::ALL {
-            assert_eq!(judge(&rollout(12_000.0, Release::Good, Onset::AtOnce), mode), None);
-            let bad = rollout(12_000.0, Release::Worse(20.0), Onset::AtOnce).errors;
-            let good = rollout(12_000.0, Release::Good, Onset::AtOnce);
+            assert_eq!(judge(&rollout(12_000, Release::Good, Onset::AtOnce), mode), None);
+            let bad = rollout(12_000, Release::Worse(20.0), Onset::AtOnce).errors;
+            let good = rollout(12_000, Release::Good, Onset::AtOnce);
             for rollout in [
                 Rollout { errors: bad.clone(), ..good.clone() },
                 Rollout { connection: bad.clone(), ..good.clone() },

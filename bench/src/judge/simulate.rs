@@ -11,7 +11,7 @@ use rand_distr::{Distribution, Poisson, StandardNormal};
 use rand_pcg::Pcg64;
 use shiftgate::judge::series::{Count, Past};
 
-use super::world::{Cell, HISTORY, Metric, Mode, Noise, Onset, Release, WINDOW, ZONES};
+use super::world::{Cell, HISTORY, Metric, Mode, Noise, Onset, Release, ZONES};
 
 /// Slow requests where all is well: the limit is about blue's 99th percentile.
 const SLOW: f64 = 0.01;
@@ -100,8 +100,10 @@ impl Events {
                 Past { total: (total.of > 0.0).then_some(total), zones: zones.to_vec() }
             })
             .collect();
-        let window = (0..WINDOW)
-            .zip(&traffic.window)
+        let window = traffic
+            .window
+            .iter()
+            .enumerate()
             .map(|(minute, &[blue, green])| {
                 let level = setting.base * level.at(minute as isize, random);
                 let mut count = |of: f64, rate: f64| {
@@ -145,12 +147,13 @@ struct Traffic {
 
 impl Traffic {
     fn new(cell: &Cell, random: &mut Pcg64) -> Self {
-        let all = cell.setting.traffic;
+        let all = f64::from(cell.setting.traffic);
         let history =
             (0..HISTORY).map(|_| [(); ZONES].map(|()| poisson(all / ZONES as f64, random))).collect();
-        let window = (0..WINDOW)
+        let minutes = cell.setting.window;
+        let window = (0..minutes)
             .map(|minute| {
-                let green = cell.setting.split.green(minute);
+                let green = cell.setting.split.green(minute, minutes);
                 [1.0 - green, green].map(|share| poisson(all * share, random))
             })
             .collect();
@@ -223,11 +226,12 @@ fn seed(name: &str, run: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::world::{Setting, Split};
+    use super::super::world::{Setting, Split, WINDOW};
     use super::*;
 
     fn cell(noise: Noise, release: Release, split: Split) -> Cell {
-        let setting = Setting { metric: Metric::Errors, traffic: 30_000.0, base: 0.01, split, noise };
+        let setting =
+            Setting { metric: Metric::Errors, traffic: 30_000, base: 0.01, split, noise, window: WINDOW };
         Cell { setting, release, onset: Onset::AtOnce }
     }
 

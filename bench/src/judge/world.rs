@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// Minutes for which both colours serve.
+/// Minutes for which both colours serve, where a setting has no reason for others.
 pub const WINDOW: usize = 15;
 /// Minutes of blue's history before the shift.
 pub const HISTORY: usize = 60;
@@ -35,17 +35,17 @@ pub enum Split {
     Canary,
     /// Green gets 50 % throughout.
     Constant,
-    /// Green gets 1/15 more every minute; blue has nothing in the last.
+    /// Green gets the same step more every minute; blue has nothing in the last.
     Linear,
 }
 
 impl Split {
-    /// Green's share of the requests of a minute (counted from 0).
-    pub fn green(self, minute: usize) -> f64 {
+    /// Green's share of the requests of a minute (counted from 0) of a window.
+    pub fn green(self, minute: usize, window: usize) -> f64 {
         match self {
             Self::Canary => 0.1,
             Self::Constant => 0.5,
-            Self::Linear => (minute + 1) as f64 / WINDOW as f64,
+            Self::Linear => (minute + 1) as f64 / window as f64,
         }
     }
 }
@@ -76,11 +76,6 @@ impl Noise {
     /// shows is not.
     pub fn promised(self) -> bool {
         !matches!(self, Self::Colour(_))
-    }
-
-    /// Whether both colours are equal but for chance, so that an oracle that knows of no noise is right.
-    pub fn of_level_only(self) -> bool {
-        matches!(self, Self::Clean | Self::Shared | Self::Autocorrelated | Self::Drift | Self::Incident)
     }
 }
 
@@ -147,13 +142,15 @@ pub struct Setting {
     /// What the cell is about.
     pub metric: Metric,
     /// Requests per minute, both colours together, on average.
-    pub traffic: f64,
+    pub traffic: u32,
     /// Bad events per request, when all is well.
     pub base: f64,
     /// How traffic is shared.
     pub split: Split,
     /// What moves the rate of bad events.
     pub noise: Noise,
+    /// Minutes for which both colours serve.
+    pub window: usize,
 }
 
 /// One line of the benchmark: a release in a setting.
@@ -201,11 +198,12 @@ impl Cell {
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { metric, traffic, base, split, noise } = self;
+        let Self { metric, traffic, base, split, noise, window } = self;
         let slow = if *metric == Metric::Slow { " slow" } else { "" };
         // 0.0008 * 100 is not quite 0.08.
         let percent = (base * 1e6).round() / 1e4;
-        write!(f, "{traffic}/min {split} {percent} %{slow} {noise}")
+        write!(f, "{traffic}/min {split} {percent} %{slow} {noise}")?;
+        if *window == WINDOW { Ok(()) } else { write!(f, " {window} min") }
     }
 }
 
@@ -254,16 +252,18 @@ impl fmt::Display for Mode {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these are exact")]
 mod tests {
     use super::*;
 
     fn cell(release: Release, onset: Onset) -> Cell {
         let setting = Setting {
             metric: Metric::Errors,
-            traffic: 12_000.0,
+            traffic: 12_000,
             base: 0.0008,
             split: Split::Linear,
             noise: Noise::PerArm(0.5),
+            window: WINDOW,
         };
         Cell { setting, release, onset }
     }
@@ -272,6 +272,9 @@ mod tests {
     fn a_name_tells_the_whole_cell() {
         let name = cell(Release::Worse(4.0), Onset::Late).name();
         assert_eq!(name, "12000/min linear 0.08 % per-arm-0.5 x4 late");
+        let mut long = cell(Release::Good, Onset::AtOnce);
+        long.setting.window = 30;
+        assert_eq!(long.name(), "12000/min linear 0.08 % per-arm-0.5 30 min good");
     }
 
     #[test]
@@ -288,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_linear_shift_ends_with_green_alone() {
-        assert_eq!(Split::Linear.green(WINDOW - 1), 1.0);
-        assert!((Split::Linear.green(0) * WINDOW as f64 - 1.0).abs() < 1e-12);
+        assert_eq!(Split::Linear.green(29, 30), 1.0);
+        assert!((Split::Linear.green(0, 30) * 30.0 - 1.0).abs() < 1e-12);
     }
 }

@@ -34,7 +34,11 @@ pub fn judge(runs: usize, svg: &Path, json: Option<&Path>, only: Option<&str>) -
 }
 
 fn tell(check: &Check) {
-    let held = if check.holds() { "ok" } else { "MISSED" };
+    let held = match (check.asked, check.holds()) {
+        (0, _) => "nothing to ask",
+        (_, true) => "ok",
+        (_, false) => "MISSED",
+    };
     show::line(&format!("{} ({} asked): {held}", check.what, check.asked));
     check.missed.iter().for_each(|missed| show::line(&format!("     {missed}")));
 }
