@@ -47,6 +47,30 @@ enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// Measure
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// The judge on simulated rollouts, beside the rules of other tools and beside oracles
+    Judge {
+        /// Rollouts of each cell
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+        /// Where to write the chart
+        #[arg(long, value_name = "FILE", default_value = "target/bench-judge.svg")]
+        svg: PathBuf,
+        /// Where to write all numbers
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Only cells with this text in their name, such as "canary" or "shared x4"
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -90,6 +114,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         }
         Command::Serve { port } => {
             commands::serve::run(&project, &functions::binaries(&project, given)?, port).await
+        }
+        Command::Bench { command: BenchCommand::Judge { runs, svg, json, only } } => {
+            commands::bench::judge(runs as usize, &svg, json.as_deref(), only.as_deref())
         }
         Command::Policy { command: PolicyCommand::Check { file } } => commands::policy::check(&file),
         Command::Policy { command: PolicyCommand::Schema } => commands::policy::schema(),
