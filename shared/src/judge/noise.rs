@@ -121,7 +121,7 @@ pub fn beliefs(learned: &Learned, lattice: &Lattice) -> Vec<Belief> {
     };
     let total = learned.total_noise.min(MOST_NOISE);
     match learned.zone_noise {
-        _ if !learned.enough => [(0.5, 0.01), (0.3, 0.25), (0.2, MOST_NOISE)]
+        _ if !learned.enough => [(0.8, 0.01), (0.15, 0.25), (0.05, MOST_NOISE)]
             .map(|(weight, noise)| belief(weight, noise, LEAST_NOISE, 0.0))
             .into(),
         Some(zone_noise) => {

@@ -52,7 +52,8 @@ def beliefs(known):
     """(weight, noise, noise in history, noise of the level)"""
     total = min(known["total"], MOST_NOISE)
     if not known["enough"]:
-        return [(0.5, 0.01, LEAST_NOISE, 0.0), (0.3, 0.25, LEAST_NOISE, 0.0), (0.2, MOST_NOISE, LEAST_NOISE, 0.0)]
+        return [(0.8, 0.01, LEAST_NOISE, 0.0), (0.15, 0.25, LEAST_NOISE, 0.0),
+                (0.05, MOST_NOISE, LEAST_NOISE, 0.0)]
     if known["zone"] is not None:
         noise, of_zones = 1.3 * known["zone"], known["zone"] / known["zones"]
         first = (noise, of_zones, max(0.0, known["total"] - of_zones))
