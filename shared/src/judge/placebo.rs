@@ -16,11 +16,15 @@
 //! - `S(t)` is the largest of them. Since placebo times are looked at as often as the change is, looking every minute
 //!   costs nothing: the chance at any look holds for all looks together.
 //!
-//! Times that overlap are alike. 4,260 placebo times of three days are worth several hundred independent ones, and
-//! [`Placebo::independent`] says how many (one for each run of times above the 95 % point, by the method of Leadbetter's
-//! extremal index). Beyond the 95 % point `u` the chance is that of an exponential tail whose mean excess `m` is known
-//! from `c` runs only: `share * (1 + (S - u) / (c m))^-c`, the predictive law of an exponential variable. A chance
-//! below a tenth of what independent times could count is not told; see [`Placebo::smallest`].
+//! Times that overlap are alike. The 4,250 placebo times of three days are worth about 1,000 independent ones, and
+//! [`Placebo::independent`] says how many: one for each run of times above the 95 % point (the runs estimator of the
+//! extremal index, after Leadbetter). So beyond the 95 % point `u` the chance is not only what is counted, but the larger
+//! of that and an exponential tail whose mean excess `m` is known from `c` runs: `share * (1 + (S - u) / (c m))^-c`, the
+//! predictive law of an exponential variable with an unknown mean. A chance below 1 in (1 + placebo times) cannot be
+//! shown; see [`Placebo::smallest`].
+//!
+//! What happens by the clock, such as a nightly job, is expected of its time of the day: where most earlier days show
+//! nearly as large a change within five periods of the same time, the change is no alarm.
 //!
 //! What was tried, and figures, are in docs/judging.md.
 
@@ -29,7 +33,8 @@
 const BEFORE: [usize; 3] = [3, 15, 60];
 /// The longest of them.
 const LONG: usize = BEFORE[2];
-/// The clock time on other days is taken with so many periods on either side.
+/// The clock time on other days is taken twice: alone, for what happens by the clock, and with so many periods on either
+/// side, for what comes and goes with the hour.
 const AROUND: usize = 15;
 /// Looks of a window; a longer window is looked at after fewer, ever longer stretches.
 const LOOKS: usize = 10;
@@ -37,12 +42,18 @@ const LOOKS: usize = 10;
 const LEAST_TIMES: usize = 180;
 /// The share of placebo times whose statistics make the tail.
 const TAIL: f64 = 0.05;
-/// How far beyond what can be counted the tail is believed.
-const BEYOND: f64 = 10.0;
+/// What happens by the clock is so many periods early or late,
+const BY_THE_CLOCK: usize = 5;
+/// and changes that are so much of another are nearly as large.
+const NEARLY: f64 = 0.8;
+/// A rise smaller than this is rounding.
+const NOTHING: f64 = 1e-9;
 /// How much less sure one must be that a change is larger than tolerated, than that there is one; as in `compare`.
 const LENIENCE: f64 = 20.0;
-/// What the forecast is made of: a constant, the means of three windows, the same clock time on other days.
-const FEATURES: usize = 5;
+/// What the forecast is made of: a constant, the means of three windows, the same clock time on other days twice.
+const FEATURES: usize = 6;
+/// The forecast is pulled towards the level of the last hour as if so many placebo times had spoken for it.
+const PULL: f64 = 100.0;
 const DAY_SECONDS: u64 = 86_400;
 
 /// Which way a metric is worse.
@@ -79,8 +90,8 @@ pub struct Change<'a> {
 pub struct Placebo {
     /// The chance of a change as large at a time without one, over all looks of the window together; from 0 to 1.
     pub chance: f64,
-    /// The smallest chance that this history can show. Who asks for a smaller one must not read a larger `chance` as
-    /// "no change", and never gets an alarm.
+    /// The smallest chance that this history can show. Who asks for a smaller one never gets an alarm, and must call that
+    /// inconclusive.
     pub smallest: f64,
     /// The typical value (median) of the hour before (60 periods).
     pub before: f64,
@@ -94,6 +105,8 @@ pub struct Placebo {
     pub as_large: usize,
     /// How many independent times the placebo times are worth.
     pub independent: f64,
+    /// Most earlier days show nearly as large a change at this time of the day; then `chance` is 1.
+    pub daily: bool,
 }
 
 /// Why a change cannot be judged.
@@ -169,8 +182,9 @@ pub fn placebo(change: &Change<'_>) -> Result<Placebo, Unjudged> {
     let chance = learned.law.chance(changed).max(learned.law.chance(beyond) / LENIENCE);
     let seen = after_logs(1.0);
     let expected = learned.expected(seen.len());
+    let daily = learned.law.on_most_days(changed, change_at, day);
     Ok(Placebo {
-        chance: chance.max(learned.law.smallest()).min(1.0),
+        chance: if daily { 1.0 } else { chance.min(1.0) },
         smallest: learned.law.smallest(),
         before: median(past.logs[change_at - LONG..].iter().flatten().copied()).map_or(0.0, unlog),
         expected: expected.map_or(0.0, unlog),
@@ -178,6 +192,7 @@ pub fn placebo(change: &Change<'_>) -> Result<Placebo, Unjudged> {
         times: times.len(),
         as_large: learned.law.as_large(changed),
         independent: learned.law.independent,
+        daily,
     })
 }
 
@@ -285,16 +300,24 @@ impl Past {
         let mean = |length: usize| self.sums.mean(time - length, time);
         let level = mean(LONG).unwrap_or(self.usual);
         let [short, middle] = [BEFORE[0], BEFORE[1]].map(|length| mean(length).unwrap_or(level) - level);
-        [1.0, level - self.usual, short, middle, self.other_days(time, window)]
+        [
+            1.0,
+            level - self.usual,
+            short,
+            middle,
+            self.other_days(time, window, AROUND),
+            self.other_days(time, window, 0),
+        ]
     }
 
-    /// How far the level rose at the same clock time on other days, earlier and later, on average; 0 without any.
-    fn other_days(&self, time: usize, window: usize) -> f64 {
+    /// How far the level rose at the same clock time on other days, earlier and later, on average, with so many
+    /// periods around it; 0 without any.
+    fn other_days(&self, time: usize, window: usize, around: usize) -> f64 {
         let end = self.logs.len();
         let rise = |time: usize| -> Option<f64> {
             let from = time.checked_sub(LONG)?;
-            let to = time.checked_add(window + AROUND).filter(|to| *to <= end)?;
-            Some(self.sums.mean(time - AROUND, to)? - self.sums.mean(from, time)?)
+            let to = time.checked_add(window + around).filter(|to| *to <= end)?;
+            Some(self.sums.mean(time - around, to)? - self.sums.mean(from, time)?)
         };
         let earlier = (1..).map_while(|days| time.checked_sub(self.day.checked_mul(days)?));
         let later =
@@ -347,7 +370,9 @@ impl Learned {
                     .map(|sign| {
                         [&means, medians].map(|levels| {
                             let rises: Vec<Option<f64>> = (0..times.len())
-                                .map(|index| Some(sign * (levels[index]? - forecast[index]) / rough[index]))
+                                .map(|index| {
+                                    Some(rise(levels[index]? - forecast[index], *sign, rough[index]))
+                                })
                                 .collect();
                             let unit = unit(&rises);
                             for (statistic, rise) in statistics.iter_mut().zip(rises) {
@@ -376,7 +401,7 @@ impl Learned {
                     sums.mean(0, look.periods)?,
                     middle(&after[..look.periods].iter().flatten().copied().fold(Vec::new(), insert))?,
                 ];
-                let rises = [0, 1].map(|of| sign * (levels[of] - look.forecast) / look.units[way][of]);
+                let rises = [0, 1].map(|of| rise(levels[of] - look.forecast, sign, look.units[way][of]));
                 Some(rises[0].max(rises[1]))
             })
             .max_by(f64::total_cmp)
@@ -445,6 +470,11 @@ fn unit(rises: &[Option<f64>]) -> f64 {
     quantile(&mut known, 0.99).max(square.sqrt()).max(1e-6)
 }
 
+/// A difference of logarithms, the right way up, in a unit.
+fn rise(difference: f64, sign: f64, unit: f64) -> f64 {
+    if difference.abs() < NOTHING { 0.0 } else { sign * difference / unit }
+}
+
 /// The level of the last hour, and what the other features add to it.
 fn forecast_of(weights: &[f64; FEATURES], features: &[f64; FEATURES]) -> f64 {
     features[1] + weights.iter().zip(features).map(|(weight, feature)| weight * feature).sum::<f64>()
@@ -465,7 +495,7 @@ fn least_squares(features: &[[f64; FEATURES]], levels: &[Option<f64>]) -> [f64; 
         }
     }
     for (index, row) in matrix.iter_mut().enumerate() {
-        row[index] = row[index] * 1.001 + 1e-9;
+        row[index] = row[index] * (1.0 + PULL / features.len() as f64) + 1e-9;
     }
     // Gaussian elimination; positive definite, so without pivoting.
     for pivot in 0..FEATURES {
@@ -490,7 +520,9 @@ fn least_squares(features: &[[f64; FEATURES]], levels: &[Option<f64>]) -> [f64; 
 
 /// The law of the statistic at times without a change.
 struct Law {
-    /// The statistics of the placebo times, largest first.
+    /// The placebo times and their statistics, oldest first.
+    all: Vec<(usize, f64)>,
+    /// The statistics, largest first.
     falling: Vec<f64>,
     /// The point beyond which the tail begins, and how many placebo times are beyond.
     begin: f64,
@@ -518,10 +550,11 @@ impl Law {
             }
             last = Some(*time);
         }
-        let all = falling.len() as f64;
-        let independent = if beyond > 0.0 { all * runs / beyond } else { all / window as f64 };
+        let count = falling.len() as f64;
+        let independent = if beyond > 0.0 { count * runs / beyond } else { count / window as f64 };
         let excess = if beyond > 0.0 { sum / beyond } else { 0.0 };
-        Self { falling, begin, beyond, excess, runs, independent }
+        let all = times.iter().copied().zip(statistics).collect();
+        Self { all, falling, begin, beyond, excess, runs, independent }
     }
 
     /// Placebo times with a statistic at least as large.
@@ -532,19 +565,272 @@ impl Law {
     /// The chance of a statistic at least as large.
     fn chance(&self, statistic: f64) -> f64 {
         let all = self.falling.len() as f64;
-        if statistic <= self.begin {
-            (1.0 + self.as_large(statistic) as f64) / (1.0 + all)
+        let counted = (1.0 + self.as_large(statistic) as f64) / (1.0 + all);
+        let tail = if statistic <= self.begin {
+            0.0
         } else if self.excess > 0.0 {
             let excess = (statistic - self.begin) / self.excess;
             (self.beyond / all) * (1.0 + excess / self.runs).powf(-self.runs)
         } else {
             1.0 / (1.0 + self.independent)
+        };
+        counted.max(tail)
+    }
+
+    /// Whether at least two earlier days, and at least half of them, show nearly as large a change within a few periods
+    /// of the same time. Few placebo times are at the same time of the day, so the share of all of them says little
+    /// about what happens by the clock.
+    fn on_most_days(&self, statistic: f64, change_at: usize, day: usize) -> bool {
+        let (mut days, mut as_large) = (0, 0);
+        for time in (1..).map_while(|days| change_at.checked_sub(day.checked_mul(days)?)) {
+            let from = self.all.partition_point(|(other, _)| other + BY_THE_CLOCK < time);
+            let to = self.all.partition_point(|(other, _)| *other <= time + BY_THE_CLOCK);
+            let near = &self.all[from..to];
+            days += usize::from(!near.is_empty());
+            as_large += usize::from(near.iter().any(|(_, other)| *other >= NEARLY * statistic));
+        }
+        as_large >= 2 && 2 * as_large >= days
+    }
+
+    /// The smallest chance that there can be.
+    fn smallest(&self) -> f64 {
+        if self.excess > 0.0 {
+            1.0 / (1.0 + self.falling.len() as f64)
+        } else {
+            1.0 / (1.0 + self.independent)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PLANNED: usize = 10;
+
+    /// Log-normal noise with memory, around 0.2: 800 periods of history and a window. The generator is splitmix64.
+    fn noise(seed: u64, periods: usize) -> Vec<Option<f64>> {
+        let mut state = seed;
+        let mut uniform = || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut bits = state;
+            bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        let mut level = 0.0;
+        (0..periods)
+            .map(|_| {
+                let normal = (0..12).map(|_| uniform()).sum::<f64>() - 6.0;
+                level = 0.7 * level + 0.15 * normal;
+                Some(0.2 * level.exp())
+            })
+            .collect()
+    }
+
+    /// Noise with the window multiplied by a factor.
+    fn changed(seed: u64, factor: f64) -> Vec<Option<f64>> {
+        let mut values = noise(seed, 800 + PLANNED);
+        for value in values[800..].iter_mut().flatten() {
+            *value *= factor;
+        }
+        values
+    }
+
+    fn change(values: &[Option<f64>]) -> Change<'_> {
+        Change {
+            values,
+            change_at: 800,
+            planned: PLANNED,
+            period_seconds: 60,
+            direction: Direction::Up,
+            tolerate: 1.0,
         }
     }
 
-    /// The smallest chance that is told: that of one in so many independent times, and a tail's reach beyond.
-    fn smallest(&self) -> f64 {
-        let reach = if self.excess > 0.0 { BEYOND } else { 1.0 };
-        1.0 / (reach * (1.0 + self.independent))
+    fn check(values: &[Option<f64>], direction: Direction, tolerate: f64) -> f64 {
+        placebo(&Change { direction, tolerate, ..change(values) }).unwrap().chance
+    }
+
+    #[test]
+    fn a_large_change_is_found_in_its_direction() {
+        let (up, down) = (changed(1, 4.0), changed(1, 0.25));
+        assert!(check(&up, Direction::Up, 1.0) <= 0.005);
+        assert!(check(&up, Direction::Any, 1.0) <= 0.005);
+        assert!(check(&up, Direction::Down, 1.0) >= 0.2);
+        assert!(check(&down, Direction::Down, 1.0) <= 0.005);
+        assert!(check(&down, Direction::Any, 1.0) <= 0.005);
+        assert!(check(&down, Direction::Up, 1.0) >= 0.2);
+    }
+
+    #[test]
+    fn the_result_explains_itself() {
+        let found = placebo(&change(&changed(1, 4.0))).unwrap();
+        assert!((0.1..0.4).contains(&found.before), "{found:?}");
+        assert!((0.1..0.4).contains(&found.expected), "{found:?}");
+        assert!((0.4..1.6).contains(&found.after), "{found:?}");
+        assert_eq!(found.times, 800 - LONG - PLANNED + 1);
+        assert_eq!(found.as_large, 0);
+        assert!(found.independent > 10.0 && found.independent < found.times as f64, "{found:?}");
+        assert!(found.chance >= found.smallest);
+    }
+
+    #[test]
+    fn a_change_that_is_tolerated_is_no_alarm() {
+        for (direction, factor) in [(Direction::Up, 4.0), (Direction::Down, 0.25), (Direction::Any, 0.25)] {
+            assert!(check(&changed(1, factor), direction, 5.0) > 0.01, "{direction:?}");
+            assert!(check(&changed(1, factor), direction, 1.5) <= 0.005, "{direction:?}");
+        }
+    }
+
+    /// The change may come at any of many moments of the same noise: 5 % of them look like 5 %.
+    #[test]
+    fn chances_are_as_often_as_they_say() {
+        let (mut one, mut five) = (0, 0);
+        for seed in 0..600 {
+            let chance = check(&changed(1000 + seed * 77, 1.0), Direction::Up, 1.0);
+            five += usize::from(chance <= 0.05);
+            one += usize::from(chance <= 0.01);
+        }
+        assert!((18..=45).contains(&five), "{five} of 600 at 5 %");
+        assert!(one <= 13, "{one} of 600 at 1 %");
+    }
+
+    #[test]
+    fn a_daily_jump_is_no_change_and_the_same_jump_at_another_time_is() {
+        let day = 480; // a short day, of periods of three minutes
+        let jump = |at: usize| -> Vec<Option<f64>> {
+            let mut values = noise(5, 5 * day);
+            values.truncate(4 * day + 200 + PLANNED);
+            for (index, value) in values.iter_mut().enumerate() {
+                let night = (200..300).contains(&(index % day)) && index < 4 * day;
+                let now = index >= 4 * day + at;
+                *value = value.map(|value| value.powf(0.3) * if night || now { 2.5 } else { 1.0 });
+            }
+            values
+        };
+        let chance = |at: usize| {
+            let mut values = jump(at);
+            values.truncate(4 * day + at + PLANNED);
+            let change = Change { change_at: 4 * day + at, period_seconds: 180, ..change(&values) };
+            placebo(&change).unwrap().chance
+        };
+        assert!(chance(200) > 0.9, "{}", chance(200));
+        assert!(chance(140) <= 0.005, "{}", chance(140));
+    }
+
+    #[test]
+    fn the_first_errors_ever_are_a_change() {
+        let mut values = vec![Some(0.0); 4320 + PLANNED];
+        let at = |values: &[Option<f64>]| placebo(&Change { change_at: 4320, ..change(values) }).unwrap();
+        assert!(at(&values).chance > 0.9);
+        values[4325] = Some(3.0);
+        let found = at(&values);
+        // Never in 4,251 times, which are worth 425 windows of ten.
+        assert!((found.chance * 426.1 - 1.0).abs() < 1e-9, "{found:?}");
+        assert!((found.before, found.after).eq(&(0.0, 0.0)), "{found:?}");
+    }
+
+    #[test]
+    fn a_metric_that_never_moves_and_does_not_move_now_is_no_change() {
+        for value in [0.0, 0.1, 1.0 / 3.0, 1e9] {
+            assert!(check(&vec![Some(value); 800 + PLANNED], Direction::Any, 1.0) > 0.9, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_judged_says_why() {
+        let judge = |values: &[Option<f64>], change_at: usize| {
+            placebo(&Change { change_at, ..change(values) }).map(|placebo| placebo.chance)
+        };
+        let values = changed(3, 9.0);
+        let least = LONG + PLANNED + LEAST_TIMES;
+        let few = Unjudged::TooLittleHistory { times: LEAST_TIMES - 1, least: LEAST_TIMES };
+        assert_eq!(judge(&values, least - 2), Err(few));
+        assert!(judge(&values, least - 1).is_ok());
+        assert_eq!(judge(&[], 0), Err(Unjudged::TooLittleHistory { times: 0, least: LEAST_TIMES }));
+        assert_eq!(judge(&values[..800], 800), Err(Unjudged::NoDataAfter));
+        let mut gap = values.clone();
+        gap[745..800].fill(None);
+        assert_eq!(judge(&gap, 800), Err(Unjudged::NoDataBefore));
+        let mut negative = values.clone();
+        negative[3] = Some(-1.0);
+        assert_eq!(judge(&negative, 800), Err(Unjudged::Negative));
+    }
+
+    #[test]
+    fn what_comes_after_the_window_is_not_looked_at() {
+        let mut values = changed(7, 1.3);
+        let before = placebo(&change(&values));
+        values.extend([Some(1e6); 5]);
+        assert_eq!(placebo(&change(&values)), before);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn the_unit_of_a_metric_does_not_matter(seed: u64, factor in 1.0..3.0, unit in -12.0..12.0_f64) {
+            let values = changed(seed, factor);
+            let other: Vec<Option<f64>> =
+                values.iter().map(|value| value.map(|value| value * unit.exp())).collect();
+            let (one, other) = (check(&values, Direction::Any, 1.2), check(&other, Direction::Any, 1.2));
+            prop_assert!((one / other).ln().abs() < 0.02, "{one} {other}");
+        }
+
+        #[test]
+        fn a_larger_change_never_gets_a_larger_chance(seed: u64, factor in 0.5..3.0, more in 1.0..3.0) {
+            let chance = |factor: f64| check(&changed(seed, factor), Direction::Up, 1.1);
+            prop_assert!(chance(factor * more) <= chance(factor));
+        }
+
+        #[test]
+        fn a_larger_tolerance_never_gets_a_smaller_chance(seed: u64, factor in 1.0..3.0, more in 1.0..3.0) {
+            let values = changed(seed, factor);
+            let chance = |tolerate: f64| check(&values, Direction::Up, tolerate);
+            prop_assert!(chance(more) >= chance(1.0));
+        }
+
+        #[test]
+        fn a_look_more_never_takes_an_alarm_back(seed: u64, factor in 0.8..2.0) {
+            let values = changed(seed, factor);
+            let chances: Vec<f64> =
+                (1..=PLANNED).map(|look| check(&values[..800 + look], Direction::Up, 1.0)).collect();
+            prop_assert!(chances.is_sorted_by(|one, next| one >= next), "{chances:?}");
+        }
+
+        /// The window's values are those of the quietest minutes, so an alarm could come from missing data only.
+        #[test]
+        fn periods_without_data_never_make_an_alarm(seed: u64, missing in prop::collection::vec(any::<bool>(), PLANNED)) {
+            let mut values = changed(seed, 1.0);
+            let low = values[740..800].iter().flatten().copied().fold(f64::INFINITY, f64::min);
+            for (value, missing) in values[800..].iter_mut().zip(&missing) {
+                *value = (!missing).then_some(low);
+            }
+            let found = placebo(&change(&values));
+            prop_assert!(found.is_err() || found.is_ok_and(|found| found.chance > 0.05), "{found:?}");
+            values[800..].fill(None);
+            prop_assert_eq!(placebo(&change(&values)), Err(Unjudged::NoDataAfter));
+        }
+
+        #[test]
+        fn the_same_input_gives_the_same_bits_whatever_it_is(
+            values in prop::collection::vec(prop::option::weighted(0.9, prop_oneof![Just(0.0), Just(f64::NAN), 0.0..1e300]), 0..500),
+            change_at in 0_usize..600,
+            planned in 0_usize..40,
+            period_seconds in 0_u64..4000,
+            tolerate in prop_oneof![Just(f64::NAN), 0.0..1e9],
+        ) {
+            for direction in [Direction::Up, Direction::Down, Direction::Any] {
+                let change = Change { values: &values, change_at, planned, period_seconds, direction, tolerate };
+                let found = placebo(&change);
+                prop_assert_eq!(placebo(&change), found);
+                if let Ok(found) = found {
+                    prop_assert!(found.chance >= found.smallest && found.chance <= 1.0, "{:?}", found);
+                    prop_assert!(found.before.is_finite() && found.expected.is_finite() && found.after.is_finite());
+                }
+            }
+        }
     }
 }
