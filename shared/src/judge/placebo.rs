@@ -179,12 +179,12 @@ pub fn placebo(change: &Change<'_>) -> Result<Placebo, Unjudged> {
     let (Some(changed), Some(beyond)) = (judged(1.0), judged(tolerate)) else {
         return Err(Unjudged::NoDataAfter);
     };
-    let chance = learned.law.chance(changed).max(learned.law.chance(beyond) / LENIENCE);
+    let by_chance = learned.law.chance(changed).max(learned.law.chance(beyond) / LENIENCE);
     let seen = after_logs(1.0);
     let expected = learned.expected(seen.len());
     let daily = learned.law.on_most_days(changed, change_at, day);
     Ok(Placebo {
-        chance: if daily { 1.0 } else { chance.min(1.0) },
+        chance: if daily { 1.0 } else { by_chance.min(1.0) },
         smallest: learned.law.smallest(),
         before: median(past.logs[change_at - LONG..].iter().flatten().copied()).map_or(0.0, unlog),
         expected: expected.map_or(0.0, unlog),
