@@ -71,6 +71,15 @@ enum BenchCommand {
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
     },
+    /// The after-shift judge on simulated metrics, with and without a change
+    Placebo {
+        /// Changes of each kind
+        #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+        /// Days of history before each
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=14))]
+        days: u32,
+    },
 }
 
 #[derive(Subcommand)]
@@ -117,6 +126,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         }
         Command::Bench { command: BenchCommand::Judge { runs, svg, json, only } } => {
             commands::bench::judge(runs as usize, &svg, json.as_deref(), only.as_deref())
+        }
+        Command::Bench { command: BenchCommand::Placebo { runs, days } } => {
+            Ok(commands::bench::placebo(runs as usize, days as usize))
         }
         Command::Policy { command: PolicyCommand::Check { file } } => commands::policy::check(&file),
         Command::Policy { command: PolicyCommand::Schema } => commands::policy::schema(),

@@ -16,6 +16,7 @@
 //! | [`traffic`] | one look at the metrics: read, then judge |
 //! | [`verdict`] | findings and faults to one answer (pure) |
 //! | [`carry`] | wait in place while the budget lasts, else hand over to the state machine |
+//! | [`change`] | after the shift: a metric against its own past |
 //! | [`bake`] | after the shift: judged at 100 % |
 //! | [`watch`] | one stateless look, and the rollback in mid-shift |
 //! | [`report`] | the one report to CodeDeploy, the log line, the Markdown, the counters |
@@ -25,6 +26,7 @@ pub mod aws;
 pub mod bake;
 pub mod budget;
 pub mod carry;
+pub mod change;
 pub mod clock;
 pub mod environment;
 pub mod event;

@@ -51,3 +51,9 @@ fn write(file: &Path, text: &str) -> Result<()> {
     show::line(&format!("wrote {}", file.display()));
     Ok(())
 }
+
+/// Prints how often the after-shift judge gives a false alarm, and what it finds.
+pub fn placebo(runs: usize, days: usize) -> bool {
+    show::line(&shiftgate_bench::placebo::run(runs, days));
+    true
+}
