@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod policy;
+pub mod replay;
 pub mod scenarios;
 pub mod serve;
 pub mod trial;

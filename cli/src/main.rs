@@ -2,6 +2,7 @@
 
 mod commands;
 mod functions;
+mod plot;
 mod show;
 
 use std::path::PathBuf;
@@ -46,6 +47,24 @@ enum Command {
     Policy {
         #[command(subcommand)]
         command: PolicyCommand,
+    },
+    /// Judge the recording of a rollout offline, minute by minute
+    Replay {
+        /// The recording, JSON; `-` for standard input
+        #[arg(required_unless_present = "schema")]
+        file: Option<PathBuf>,
+        /// The policy, YAML or JSON; the built-in defaults without it
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// Print one JSON object: the answer, and the evidence of each gate minute by minute
+        #[arg(long)]
+        json: bool,
+        /// Take a recording a line, and print an answer a line
+        #[arg(long, conflicts_with = "json")]
+        jsonl: bool,
+        /// Print the JSON Schema of recordings
+        #[arg(long, exclusive = true)]
+        schema: bool,
     },
     /// Measure
     Bench {
@@ -113,16 +132,24 @@ fn main() -> ExitCode {
 
 /// Runs the command; false when it did its work and the answer is bad.
 async fn run(arguments: Arguments) -> anyhow::Result<bool> {
-    let project = functions::project()?;
     let given = arguments.functions;
+    let found = || {
+        let project = functions::project()?;
+        let binaries = functions::binaries(&project, given)?;
+        anyhow::Ok((project, binaries))
+    };
     match arguments.command {
-        Command::Try => commands::trial::run(&project, &functions::binaries(&project, given)?).await,
+        Command::Try => {
+            let (project, binaries) = found()?;
+            commands::trial::run(&project, &binaries).await
+        }
         Command::Run { scenarios, json, jobs } => {
-            let binaries = functions::binaries(&project, given)?;
+            let (project, binaries) = found()?;
             commands::scenarios::run(&project, &binaries, &scenarios, json, jobs).await
         }
         Command::Serve { port } => {
-            commands::serve::run(&project, &functions::binaries(&project, given)?, port).await
+            let (project, binaries) = found()?;
+            commands::serve::run(&project, &binaries, port).await
         }
         Command::Bench { command: BenchCommand::Judge { runs, svg, json, only } } => {
             commands::bench::judge(runs as usize, &svg, json.as_deref(), only.as_deref())
@@ -135,6 +162,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         Command::Policy { command: PolicyCommand::Explain { file } } => {
             commands::policy::explain(file.as_deref())
         }
+        Command::Replay { file: Some(file), policy, jsonl: true, .. } => {
+            commands::replay::lines(&file, policy.as_deref())
+        }
+        Command::Replay { file: Some(file), policy, json, .. } => {
+            commands::replay::one(&file, policy.as_deref(), json)
+        }
+        // Without a file only `--schema` can be meant.
+        Command::Replay { file: None, .. } => commands::replay::schema(),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::hook::Release;
 use crate::judge::placebo::{self, Change, Placebo, placebo};
 use crate::metrics::{self, Query, Series, SeriesSet, Side, Window};
-use crate::policy::defaults;
+use crate::policy::chances::Chances;
 use crate::policy::gates::{Changed, Direction, Gate, Measure, Metric, Rule};
 use crate::policy::plan::Sampling;
 use crate::traffic::Span;
@@ -40,7 +40,7 @@ pub async fn look(
     let queries: Vec<Query> = sides.iter().flat_map(Sides::all).cloned().collect();
     let set = metrics::read(&release.aws, &queries, &read).await?;
     let weights: f64 = changed.iter().map(|(_, changed)| changed.weight).sum();
-    let all = release.plan.false_rollback_rate * (1.0 - defaults::SHARE_OF_COMPARISONS);
+    let all = Chances::of_changes(release.plan.false_rollback_rate);
     let shifting = read.index_of(span.shift.as_millisecond()).unwrap_or(HISTORY)..HISTORY;
     Ok(changed
         .iter()
@@ -54,7 +54,7 @@ pub async fn look(
                 change_at: HISTORY,
                 planned: planned(span, sampling),
                 period_seconds: sampling.period.as_secs(),
-                direction: direction(changed.direction),
+                direction: changed.direction.into(),
                 tolerate: changed.tolerate,
             };
             finding(name, changed, placebo(&change), all * changed.weight / weights)
@@ -68,11 +68,13 @@ fn planned(span: Span, sampling: &Sampling) -> usize {
     Window::complete(span.from, span.until, span.until, &complete).periods
 }
 
-fn direction(direction: Direction) -> placebo::Direction {
-    match direction {
-        Direction::Up => placebo::Direction::Up,
-        Direction::Down => placebo::Direction::Down,
-        Direction::Any => placebo::Direction::Any,
+impl From<Direction> for placebo::Direction {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Up => Self::Up,
+            Direction::Down => Self::Down,
+            Direction::Any => Self::Any,
+        }
     }
 }
 

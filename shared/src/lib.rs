@@ -12,6 +12,7 @@
 //! | [`smoke`] | requests to green, and what their answers must look like |
 //! | [`metrics`] | CloudWatch queries and the series that come back |
 //! | [`judge`] | from series to findings (pure) |
+//! | [`recording`] | recordings of rollouts, judged offline by the same judge (pure) |
 //! | [`outlook`] | before the shift: what this rollout will be able to find |
 //! | [`traffic`] | one look at the metrics: read, then judge |
 //! | [`verdict`] | findings and faults to one answer (pure) |
@@ -39,6 +40,7 @@ pub mod permissions;
 pub mod policy;
 pub mod preflight;
 pub mod readiness;
+pub mod recording;
 pub mod report;
 pub mod rollout;
 pub mod smoke;

@@ -10,7 +10,8 @@ use crate::hook::Release;
 use crate::judge::power::{Traffic, smallest_found};
 use crate::metrics::{self, CountQueries, Query, Window};
 use crate::policy::gates::{Compared, Events, Rule};
-use crate::traffic::{Chances, HISTORY};
+use crate::policy::chances::Chances;
+use crate::traffic::HISTORY;
 use crate::verdict::{Caveat, Finding, Outcome, Quantity};
 
 /// A regression that is smaller than this many times should not escape; else the report says that there is too little

@@ -6,6 +6,7 @@ use crate::fault::Fault;
 use crate::hook::Release;
 use crate::judge::{self, Evidence, Trial};
 use crate::metrics::{self, CountQueries, GateQueries, Query, SeriesSet, Side, Window};
+use crate::policy::chances::Chances;
 use crate::policy::defaults;
 use crate::policy::gates::Bound;
 use crate::policy::gates::{Compared, Events, Gate, Measure, Metric, Rule, SlowerThan, Threshold};
@@ -76,29 +77,6 @@ struct Answer<'a> {
     shift: usize,
     first: usize,
     planned: usize,
-}
-
-/// How the chance of a false rollback is shared among the comparisons of a list.
-#[derive(Debug, Clone, Copy)]
-pub struct Chances {
-    all: f64,
-    weights: f64,
-}
-
-impl Chances {
-    /// Shares `false_rollback_rate` (0 to 1) among the comparisons of `gates`, by their weights.
-    pub fn new(gates: &[Gate], false_rollback_rate: f64) -> Self {
-        let weights = gates.iter().filter_map(|gate| match &gate.rule {
-            Rule::Compared(compared) => Some(compared.weight),
-            _ => None,
-        });
-        Self { all: false_rollback_rate * defaults::SHARE_OF_COMPARISONS, weights: weights.sum() }
-    }
-
-    /// What one of them may spend.
-    pub fn of(&self, compared: &Compared) -> f64 {
-        self.all * compared.weight / self.weights
-    }
 }
 
 /// Periods that the whole window will have; when that is not known, the usual length of a shift.

@@ -124,12 +124,14 @@ pub struct ByChance {
 impl fmt::Display for ByChance {
     /// `1 in 3400 by chance (limit: 1 in 222)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let one_in = |chance: f64| {
-            let times = 1.0 / chance;
-            if times < 1e6 { format!("{times:.0}") } else { "a million and more".to_owned() }
-        };
-        write!(f, "1 in {} by chance (limit: 1 in {})", one_in(self.chance), one_in(self.allowed))
+        write!(f, "{} by chance (limit: {})", one_in(self.chance), one_in(self.allowed))
     }
+}
+
+/// A chance (0 to 1) as people say it, such as `1 in 3400`.
+pub fn one_in(chance: f64) -> String {
+    let times = 1.0 / chance;
+    if times < 1e6 { format!("1 in {times:.0}") } else { "1 in a million and more".to_owned() }
 }
 
 /// Why a finding may mislead, or what it did not cover.

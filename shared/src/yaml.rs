@@ -105,7 +105,7 @@ impl Document {
 }
 
 /// Adds "did you mean" to serde's list of the keys it knows.
-fn with_suggestion(message: &str) -> String {
+pub(crate) fn with_suggestion(message: &str) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let (Some((wrong, known)), true) = (quoted.split_first(), message.starts_with("unknown ")) else {
         return message.to_owned();

@@ -42,7 +42,8 @@ pub fn explain(file: Option<&Path>) -> Result<bool> {
     Ok(true)
 }
 
-fn load(file: &Path) -> Result<Result<Plan, ()>> {
+/// Reads a policy; its faults, if any, are told already.
+pub(super) fn load(file: &Path) -> Result<Result<Plan, ()>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))?;
     Ok(parse(&text).map_err(|problems| {
         for problem in problems {

@@ -3,12 +3,15 @@
 //!
 //! The formulas, their sources, and what was tried are in docs/judging.md.
 
-use super::level::{Lattice, Likelihood, STEP, Track, constant, log_sum};
+use super::level::{Lattice, Likelihood, Room, STEP, Track, constant, log_sum};
 use super::noise::{self, Belief, Learned};
 use super::series::{Count, Pair, Past, Series};
 
 /// Probability that a regression, if there is one, begins with the first period; the rest is spread over the others.
 const AT_ONCE: f64 = 0.6;
+/// Probability that it begins after the planned end of the window, in a rollout that takes longer than planned. What is
+/// left of it goes down by a tenth in each such period, since nobody knows how many there will be.
+const OVERTIME: f64 = 0.02;
 /// The smallest ratio of green to blue that is looked for, and the largest, in natural logarithms: x1.2 and x4,900.
 const RATIOS: (f64, f64) = (0.2, 8.5);
 /// Beliefs and motions that history leaves with less than this weight are dropped.
@@ -78,19 +81,20 @@ pub fn decide(evidence: &[Evidence], chance: f64) -> Decision {
 
 /// The evidence after each period of the window, oldest first. A period in which green has no data changes nothing.
 pub fn compare(series: &Series, comparison: &Comparison) -> Vec<Evidence> {
-    let mut process = Process::new(&series.history, series.planned.max(series.window.len()), comparison);
-    let mut last = Evidence::default();
-    series
-        .window
-        .iter()
-        .map(|pair| {
-            let evidence = process.next(*pair);
-            if pair.green.is_some_and(|green| green.of > 0.0) {
-                last = evidence;
-            }
-            last
-        })
-        .collect()
+    let mut process = Process::new(&series.history, series.planned, comparison);
+    series.window.iter().map(|pair| process.next(*pair)).collect()
+}
+
+/// How likely it is that a regression begins with a period (from 0). Depends on nothing that is not known beforehand:
+/// otherwise the evidence of a period would change when a later one comes in.
+fn onset(period: usize, planned: usize) -> f64 {
+    let others = planned.saturating_sub(1);
+    let overtime = if others == 0 { 1.0 - AT_ONCE } else { OVERTIME };
+    match period {
+        0 => AT_ONCE,
+        _ if period <= others => (1.0 - AT_ONCE - overtime) / others as f64,
+        _ => overtime * 0.1 * 0.9_f64.powi((period - others - 1) as i32),
+    }
 }
 
 /// Steps of the lattice from one level to another that is `ratio` times as high.
@@ -98,36 +102,57 @@ fn steps(ratio: f64) -> usize {
     (ratio.ln() / STEP).round().max(0.0) as usize
 }
 
-/// The ratios of green to blue that are looked for, in steps, with how likely each is: near ratios more than far ones,
-/// since a far one shows itself at once whatever its weight.
-fn ratios() -> Vec<(usize, f64)> {
-    let mut ratios: Vec<(usize, f64)> = Vec::new();
+/// A ratio of green to blue that is looked for.
+#[derive(Debug, Clone, Copy)]
+struct Ratio {
+    /// The ratio.
+    times: f64,
+    /// The same in steps of the lattice.
+    steps: usize,
+    /// How likely it is, before the window.
+    weight: f64,
+    /// Logarithm of the probability that such a regression begins with the present period.
+    log_onset: f64,
+}
+
+/// The ratios that are looked for. Near ones are more likely than far ones, since a far one shows itself at once whatever
+/// its weight.
+fn ratios() -> Vec<Ratio> {
+    let mut ratios: Vec<Ratio> = Vec::new();
     let mut log = RATIOS.0;
     while log < RATIOS.1 {
         let width = 0.2 + 0.2 * log;
-        ratios.push(((log / STEP).round() as usize, width / (0.4 + log).powf(1.6)));
+        let steps = (log / STEP).round();
+        ratios.push(Ratio {
+            times: (steps * STEP).exp(),
+            steps: steps as usize,
+            weight: width / (0.4 + log).powf(1.6),
+            log_onset: f64::NEG_INFINITY,
+        });
         log += width;
     }
-    let total: f64 = ratios.iter().map(|(_, weight)| weight).sum();
-    ratios.iter_mut().for_each(|(_, weight)| *weight /= total);
+    let total: f64 = ratios.iter().map(|ratio| ratio.weight).sum();
+    ratios.iter_mut().for_each(|ratio| ratio.weight /= total);
     ratios
 }
 
-/// The evidence as it grows.
-struct Process {
-    ratios: Vec<(usize, f64)>,
+/// The evidence as it grows, period by period.
+pub struct Process {
+    ratios: Vec<Ratio>,
     lattice: Lattice,
     /// Steps to the furthest ratio.
     furthest: usize,
     worlds: Vec<World>,
-    /// Probability that a regression begins with each period.
-    onsets: Vec<f64>,
-    /// Probability that it has begun.
+    /// Periods that the window is expected to have.
+    planned: usize,
+    /// Probability that a regression, if there is one, has begun.
     begun: f64,
     seen: usize,
     tolerated: usize,
     pass_below: usize,
     ignore_below: f64,
+    /// The evidence after the last period in which green had data.
+    last: Evidence,
 }
 
 /// One belief with one motion, and what it makes of the data under each hypothesis.
@@ -149,40 +174,40 @@ struct World {
     /// Green's own rate is what nobody cares about.
     ignored: f64,
     /// Room to work in.
-    room: Vec<f64>,
+    room: Room,
 }
 
 impl Process {
-    fn new(history: &[Past], planned: usize, comparison: &Comparison) -> Self {
+    /// Learns from the history (oldest first). `planned` is how many periods the window is expected to have.
+    pub fn new(history: &[Past], planned: usize, comparison: &Comparison) -> Self {
         let ratios = ratios();
         let tolerated = steps(comparison.tolerate);
         let pass_below = steps(comparison.pass_below).max(tolerated + 1);
-        let furthest = ratios.iter().map(|(steps, _)| *steps).max().unwrap_or(0).max(pass_below);
+        let furthest = ratios.iter().map(|ratio| ratio.steps).max().unwrap_or(0).max(pass_below);
         let learned = noise::learn(history);
         let lattice = noise::lattice(&learned, furthest);
         let worlds = worlds(history, &learned, &lattice, ratios.len());
-        let mut onsets = vec![(1.0 - AT_ONCE) / (planned.max(2) - 1) as f64; planned];
-        if let Some(first) = onsets.first_mut() {
-            *first = AT_ONCE;
-        }
         Self {
             ratios,
             lattice,
             furthest,
             worlds,
-            onsets,
+            planned,
             begun: 0.0,
             seen: 0,
             tolerated,
             pass_below,
             ignore_below: comparison.ignore_below,
+            last: Evidence::default(),
         }
     }
 
-    fn next(&mut self, pair: Pair) -> Evidence {
-        let onset = self.onsets.get(self.seen).copied().unwrap_or(0.0);
+    /// Takes in one more period and tells the evidence after it. A period in which green has no data changes nothing.
+    pub fn next(&mut self, pair: Pair) -> Evidence {
+        let onset = onset(self.seen, self.planned);
         self.seen += 1;
         self.begun += onset;
+        self.ratios.iter_mut().for_each(|ratio| ratio.log_onset = (onset * ratio.weight).ln());
         let [blue, green] = [pair.blue, pair.green].map(|count| count.unwrap_or(Count { of: 0.0, bad: 0.0 }));
         let mut seen: Option<(f64, Likelihood, Likelihood)> = None;
         for world in &mut self.worlds {
@@ -197,13 +222,16 @@ impl Process {
                         self.lattice.likelihood(green, noise, self.furthest),
                     )),
                 };
-            world.begin(onset, &self.ratios);
+            world.begin(onset.ln(), &self.ratios);
             world.see(blue_seen, green_seen, &self.ratios, self.tolerated, self.pass_below);
             if self.ignore_below > 0.0 && green.of > 0.0 {
-                world.care(green, self.ignore_below, onset, &self.ratios);
+                world.care(green, self.ignore_below, &self.ratios);
             }
         }
-        self.evidence()
+        if green.of > 0.0 {
+            self.last = self.evidence();
+        }
+        self.last
     }
 
     fn evidence(&self) -> Evidence {
@@ -224,7 +252,7 @@ impl Process {
         });
         let intolerable = sum(&mut |world, logs| {
             let beyond =
-                world.worse.iter().zip(&self.ratios).filter(|(_, (steps, _))| *steps > self.tolerated);
+                world.worse.iter().zip(&self.ratios).filter(|(_, ratio)| ratio.steps > self.tolerated);
             logs.extend(beyond.map(|(track, _)| track.log_total()));
         });
         let tolerated = sum(&mut |world, logs| {
@@ -253,7 +281,7 @@ impl Process {
 /// Lets every belief live through the history, and keeps those that it leaves likely.
 fn worlds(history: &[Past], learned: &Learned, lattice: &Lattice, ratios: usize) -> Vec<World> {
     let nobody = lattice.likelihood(Count { of: 0.0, bad: 0.0 }, 1.0, 0);
-    let (mut worlds, mut room) = (Vec::new(), Vec::new());
+    let (mut worlds, mut room) = (Vec::new(), Room::default());
     for belief in noise::beliefs(learned, lattice) {
         let mut lives: Vec<Track> = vec![Track::new(belief.usual.clone()); belief.motions.len()];
         for count in history.iter().filter_map(|past| past.total).filter(|count| count.of > 0.0) {
@@ -289,30 +317,30 @@ impl World {
             failing: life,
             cared: vec![f64::NEG_INFINITY; ratios],
             ignored: 0.0,
-            room: Vec::new(),
+            room: Room::default(),
         }
     }
 
     /// A regression may begin now.
-    fn begin(&mut self, onset: f64, ratios: &[(usize, f64)]) {
-        for (track, (_, weight)) in self.worse.iter_mut().zip(ratios) {
-            track.add(&self.good, onset * weight);
+    fn begin(&mut self, log_onset: f64, ratios: &[Ratio]) {
+        for (track, ratio) in self.worse.iter_mut().zip(ratios) {
+            track.add(&self.good, ratio.log_onset);
         }
-        self.tolerated.add(&self.good, onset);
+        self.tolerated.add(&self.good, log_onset);
     }
 
     fn see(
         &mut self,
         blue: &Likelihood,
         green: &Likelihood,
-        ratios: &[(usize, f64)],
+        ratios: &[Ratio],
         tolerated: usize,
         pass_below: usize,
     ) {
         let room = &mut self.room;
         let moving = (&self.belief.motions[self.motion], self.belief.usual.as_slice());
-        for (track, (steps, _)) in self.worse.iter_mut().zip(ratios) {
-            track.advance(moving, (blue, green), *steps, room);
+        for (track, ratio) in self.worse.iter_mut().zip(ratios) {
+            track.advance(moving, (blue, green), ratio.steps, room);
         }
         self.good.advance(moving, (blue, green), 0, room);
         self.tolerated.advance(moving, (blue, green), tolerated, room);
@@ -320,15 +348,15 @@ impl World {
     }
 
     /// Green's own rate against `least`, whatever blue does.
-    fn care(&mut self, green: Count, least: f64, onset: f64, ratios: &[(usize, f64)]) {
+    fn care(&mut self, green: Count, least: f64, ratios: &[Ratio]) {
         let (noise, size) = (self.belief.noise, 1.0 / self.belief.noise);
         let log = |rate: f64| {
             let mean = green.of * rate;
             green.bad * mean.ln() - (green.bad + size) * (noise * mean).ln_1p() + constant(green.bad, noise)
         };
-        for (cared, (steps, weight)) in self.cared.iter_mut().zip(ratios) {
-            let joined = log_sum(&[*cared, self.ignored + (onset * weight).ln()]);
-            *cared = joined + log(least * (*steps as f64 * STEP).exp());
+        for (cared, ratio) in self.cared.iter_mut().zip(ratios) {
+            let joined = log_sum(&[*cared, self.ignored + ratio.log_onset]);
+            *cared = joined + log(least * ratio.times);
         }
         self.ignored += log(least);
     }

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::arithmetic;
 use super::series::Count;
 
 /// Distance of two levels on the lattice, in natural logarithms: 10 %. Finer lattices found nothing more (a step of
@@ -27,6 +28,8 @@ pub struct Lattice {
     low: f64,
     /// The rates (bad events per request).
     rates: Vec<f64>,
+    /// How far above the lowest they are, in natural logarithms.
+    above: Vec<f64>,
     /// How many of them are levels; those above are levels times a ratio.
     levels: usize,
 }
@@ -36,7 +39,8 @@ impl Lattice {
     pub fn new(low: f64, ratios: usize) -> Self {
         let levels = ((TOP - low) / STEP).ceil().max(1.0) as usize + 1;
         let rates = (0..levels + ratios).map(|node| (low + STEP * node as f64).exp()).collect();
-        Self { low, rates, levels }
+        let above = (0..levels + ratios).map(|node| STEP * node as f64).collect();
+        Self { low, rates, above, levels }
     }
 
     /// Number of levels.
@@ -58,27 +62,32 @@ impl Lattice {
         }
         let size = 1.0 / noise;
         let start = count.bad * (count.of.ln() + self.low);
-        let log = |node: usize| {
-            start + count.bad * STEP * node as f64
-                - (count.bad + size) * (1.0 + noise * count.of * self.rates[node]).ln()
+        let log = |above: f64, rate: f64| {
+            start + count.bad * above - (count.bad + size) * arithmetic::ln(1.0 + noise * count.of * rate)
         };
         // One peak, where the rate is the share of bad events; what is not negligible lies around it.
         let peak = ((count.bad / count.of).ln() - self.low) / STEP;
         let peak = (peak.round().max(0.0) as usize).min(nodes - 1);
-        let highest = log(peak);
+        let highest = log(self.above[peak], self.rates[peak]);
+        let counts = |node: usize| log(self.above[node], self.rates[node]) - highest >= NEGLIGIBLE;
+        let heavy = first(0..peak, counts)..first(peak..nodes, |node| !counts(node));
         let mut relative = vec![0.0; nodes];
-        relative[peak] = 1.0;
-        let heavy_from = |node: &usize| log(*node) - highest;
-        let mut fill = |towards: &mut dyn Iterator<Item = usize>| {
-            let logs = towards.map(|node| (node, heavy_from(&node)));
-            logs.take_while(|(_, log)| *log >= NEGLIGIBLE).fold(peak, |_, (node, log)| {
-                relative[node] = log.exp();
-                node
-            })
-        };
-        let (first, last) = (fill(&mut (0..peak).rev()), fill(&mut (peak + 1..nodes)));
-        Likelihood { scale: highest + constant(count.bad, noise), relative, heavy: first..last + 1 }
+        let places = self.above[heavy.clone()].iter().zip(&self.rates[heavy.clone()]);
+        for (relative, (above, rate)) in relative[heavy.clone()].iter_mut().zip(places) {
+            *relative = arithmetic::exp(log(*above, *rate) - highest);
+        }
+        Likelihood { scale: highest + constant(count.bad, noise), relative, heavy }
     }
+}
+
+/// The first of a range for which a condition holds that holds for all after it too; the end if there is none.
+fn first(range: Range<usize>, condition: impl Fn(usize) -> bool) -> usize {
+    let Range { mut start, mut end } = range;
+    while start < end {
+        let middle = usize::midpoint(start, end);
+        if condition(middle) { end = middle } else { start = middle + 1 }
+    }
+    start
 }
 
 /// The part of the negative binomial's logarithm that no rate changes; it differs between beliefs about the noise.
@@ -104,8 +113,10 @@ pub struct Likelihood {
 pub struct Motion {
     stay: f64,
     jump: f64,
-    /// Where a level that stays goes, around itself.
+    /// How likely a level stays and goes so many steps, from `half` down to `half` up. The same in both directions.
     spread: Vec<f64>,
+    /// The most steps.
+    half: usize,
 }
 
 impl Motion {
@@ -115,7 +126,8 @@ impl Motion {
         let half = (3.0 * deviation / STEP).ceil().max(1.0) as i32;
         let bell = |steps: i32| (-0.5 * (f64::from(steps) * STEP / deviation).powi(2)).exp();
         let total: f64 = (-half..=half).map(bell).sum();
-        Self { stay, jump, spread: (-half..=half).map(|steps| bell(steps) / total).collect() }
+        let spread = (-half..=half).map(|steps| stay * bell(steps) / total).collect();
+        Self { stay, jump, spread, half: half as usize }
     }
 }
 
@@ -150,13 +162,16 @@ impl Track {
         self.scale
     }
 
-    /// Adds `share` of another track, and normalises.
-    pub fn add(&mut self, other: &Self, share: f64) {
-        let scale = log_sum(&[self.scale, other.scale + share.ln()]);
-        if scale == f64::NEG_INFINITY {
+    /// Adds a share (its natural logarithm) of another track, and normalises.
+    pub fn add(&mut self, other: &Self, log_share: f64) {
+        let more = other.scale + log_share;
+        let highest = self.scale.max(more);
+        if highest == f64::NEG_INFINITY {
             return;
         }
-        let (mine, theirs) = ((self.scale - scale).exp(), (other.scale - scale).exp() * share);
+        let (mine, theirs) = (share(self.scale - highest), share(more - highest));
+        let total = mine + theirs;
+        let (scale, mine, theirs) = (highest + arithmetic::ln(total), mine / total, theirs / total);
         for (weight, more) in self.weights.iter_mut().zip(&other.weights) {
             *weight = *weight * mine + more * theirs;
         }
@@ -175,25 +190,26 @@ impl Track {
         (motion, usual): (&Motion, &[f64]),
         (blue, green): (&Likelihood, &Likelihood),
         ratio: usize,
-        room: &mut Vec<f64>,
+        room: &mut Room,
     ) {
         if self.scale == f64::NEG_INFINITY {
             return;
         }
-        let first = blue.heavy.start.max(green.heavy.start.saturating_sub(ratio));
+        let levels = self.weights.len();
+        // Green's rates go on beyond the last level.
+        let first = blue.heavy.start.max(green.heavy.start.saturating_sub(ratio)).min(levels);
         let last = blue.heavy.end.min(green.heavy.end.saturating_sub(ratio));
-        let green_at = &green.relative[ratio..ratio + self.weights.len()];
-        self.moved(motion, room);
-        let moved: &[f64] = room;
-        let half = motion.spread.len() / 2;
-        let redrawn = 1.0 - motion.stay - motion.jump;
-        let anywhere = motion.jump / self.weights.len() as f64;
-        self.scale += blue.scale + green.scale;
         let heavy = first..last.max(first);
+        let green_at = &green.relative[ratio..ratio + levels];
+        let redrawn = 1.0 - motion.stay - motion.jump;
+        let anywhere = motion.jump / levels as f64;
+        self.scale += blue.scale + green.scale;
+        room.enter(self, motion);
+        let moved = room.moved(motion, levels, &heavy);
         let mut seen = std::mem::take(&mut self.weights);
         seen[..heavy.start].fill(0.0);
         seen[heavy.end..].fill(0.0);
-        let sources = moved[half..][heavy.clone()].iter().zip(&usual[heavy.clone()]);
+        let sources = moved.iter().zip(&usual[heavy.clone()]);
         let likely = blue.relative[heavy.clone()].iter().zip(&green_at[heavy.clone()]);
         for ((seen, (moved, usual)), (blue, green)) in seen[heavy.clone()].iter_mut().zip(sources).zip(likely)
         {
@@ -202,8 +218,9 @@ impl Track {
         let total = sum(&seen[heavy.clone()]);
         self.weights = seen;
         if total < LEAST_TOTAL {
-            for (level, weight) in self.weights.iter_mut().enumerate() {
-                *weight = moved[level + half] + redrawn * usual[level] + anywhere;
+            let moved = room.moved(motion, levels, &(0..levels));
+            for ((weight, moved), usual) in self.weights.iter_mut().zip(moved).zip(usual) {
+                *weight = moved + redrawn * usual + anywhere;
             }
             self.contradicted(blue, green_at);
             return;
@@ -212,24 +229,6 @@ impl Track {
         let share = 1.0 / total;
         self.weights[heavy.clone()].iter_mut().for_each(|weight| *weight *= share);
         self.heavy = heavy;
-    }
-
-    /// Where levels that stay go, with room at both ends; what would leave the lattice stays at its last level.
-    fn moved(&self, motion: &Motion, moved: &mut Vec<f64>) {
-        let levels = self.weights.len();
-        let half = motion.spread.len() / 2;
-        moved.clear();
-        moved.resize(levels + 2 * half, 0.0);
-        for (steps, share) in motion.spread.iter().enumerate() {
-            let share = share * motion.stay;
-            let to = &mut moved[self.heavy.start + steps..self.heavy.end + steps];
-            for (to, weight) in to.iter_mut().zip(&self.weights[self.heavy.clone()]) {
-                *to += share * weight;
-            }
-        }
-        let (below, above) = (moved[..half].iter().sum::<f64>(), moved[levels + half..].iter().sum::<f64>());
-        moved[half] += below;
-        moved[levels + half - 1] += above;
     }
 
     /// The colours contradict each other so much that hardly a level explains both: logarithms, over all levels.
@@ -247,6 +246,56 @@ impl Track {
         self.scale += total;
         self.weights = logs.iter().map(|log| (log - total).exp()).collect();
         self.heavy = 0..self.weights.len();
+    }
+}
+
+/// Room to work in, so that none is asked for in every period.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// The weights of a track, with room at both ends.
+    from: Vec<f64>,
+    /// Where they go.
+    to: Vec<f64>,
+}
+
+/// So many levels are worked out at the same time.
+const AT_A_TIME: usize = 8;
+
+impl Room {
+    /// Takes in the weights of a track.
+    fn enter(&mut self, track: &Track, motion: &Motion) {
+        let (levels, margin) = (track.weights.len(), 2 * motion.half);
+        self.from.clear();
+        self.from.resize(levels + 2 * margin + AT_A_TIME, 0.0);
+        let heavy = track.heavy.clone();
+        self.from[heavy.start + margin..heavy.end + margin].copy_from_slice(&track.weights[heavy]);
+    }
+
+    /// Where levels that stay go, for a part of the lattice; what would leave the lattice stays at its last level.
+    fn moved(&mut self, motion: &Motion, levels: usize, part: &Range<usize>) -> &[f64] {
+        let half = motion.half;
+        self.to.resize(self.to.len().max(levels + 2 * half + AT_A_TIME), 0.0);
+        // Places are those of the lattice plus `half`, since some are beyond its ends.
+        let first = if part.start == 0 { 0 } else { part.start + half };
+        let last = if part.end == levels { levels + 2 * half } else { part.end + half };
+        for place in (first..last).step_by(AT_A_TIME) {
+            let mut sums = [0.0; AT_A_TIME];
+            for (share, from) in motion.spread.iter().zip(self.from[place..].array_windows::<AT_A_TIME>()) {
+                for (sum, weight) in sums.iter_mut().zip(from) {
+                    *sum += share * weight;
+                }
+            }
+            self.to[place..place + AT_A_TIME].copy_from_slice(&sums);
+        }
+        if part.start == 0 {
+            let below: f64 = self.to[..half].iter().sum();
+            self.to[half] += below;
+        }
+        if part.end == levels {
+            let above: f64 = self.to[levels + half..levels + 2 * half].iter().sum();
+            self.to[levels + half - 1] += above;
+        }
+        &self.to[part.start + half..part.end + half]
     }
 }
 
@@ -268,5 +317,10 @@ pub fn log_sum(logs: &[f64]) -> f64 {
     if highest == f64::NEG_INFINITY {
         return highest;
     }
-    highest + logs.iter().map(|log| (log - highest).exp()).sum::<f64>().ln()
+    highest + arithmetic::ln(logs.iter().map(|log| share(log - highest)).sum::<f64>())
+}
+
+/// A number by its logarithm, which is at most 0; what is next to nothing is not less than that.
+fn share(log: f64) -> f64 {
+    arithmetic::exp(log.max(-700.0))
 }

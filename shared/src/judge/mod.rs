@@ -1,5 +1,6 @@
 //! From series to findings. Pure: the same plan and the same series give the same findings, bit for bit.
 
+mod arithmetic;
 pub mod compare;
 mod level;
 pub mod noise;
@@ -10,7 +11,7 @@ pub mod series;
 mod threshold;
 mod trial;
 
-pub use outage::outage;
+pub use outage::{down_since, outage};
 pub use threshold::{median, threshold};
 pub use trial::{Trial, nothing_usual};
 

@@ -59,6 +59,14 @@ pub struct Learned {
     pub enough: bool,
 }
 
+impl Learned {
+    /// Whether the history is noisy and has no zones, so that nobody knows whose noise it is: the level's, which harms
+    /// nobody, or each colour's own.
+    pub fn ambiguous(&self) -> bool {
+        self.enough && self.zone_noise.is_none() && self.total_noise > LEAST_NOISE
+    }
+}
+
 /// Learns from the history. Estimates by moments: what the variance has beyond that of Poisson counts, over the squared
 /// mean (docs/judging.md).
 pub fn learn(history: &[Past]) -> Learned {
@@ -83,11 +91,14 @@ pub fn learn(history: &[Past]) -> Learned {
 }
 
 /// For each zone of a period: how far it is from its share of the period's bad events, the variance that chance would
-/// give it, and that share.
+/// give it, and that share. In an order that does not depend on how zones are named, so that sums have the same bits.
 fn within_zones(past: &Past) -> impl Iterator<Item = (f64, f64, f64)> {
-    let bad: f64 = past.zones.iter().map(|zone| zone.bad).sum();
-    let of: f64 = past.zones.iter().map(|zone| zone.of).sum();
-    past.zones.iter().filter(move |_| past.zones.len() > 1 && of > 0.0).map(move |zone| {
+    let mut zones = past.zones.clone();
+    zones.sort_by(|one, other| one.of.total_cmp(&other.of).then(one.bad.total_cmp(&other.bad)));
+    let bad: f64 = zones.iter().map(|zone| zone.bad).sum();
+    let of: f64 = zones.iter().map(|zone| zone.of).sum();
+    let telling = zones.len() > 1 && of > 0.0;
+    zones.into_iter().filter(move |_| telling).map(move |zone| {
         let share = zone.of / of;
         (zone.bad - bad * share, bad * share * (1.0 - share), bad * share)
     })

@@ -7,34 +7,45 @@ use crate::verdict::{Finding, Outcome, Quantity};
 /// Name of the finding.
 const NAME: &str = "outage";
 
-/// Judges green's share of bad requests (server and connection errors together). Fails on enough bad periods in a
-/// row, or on one with very many requests; periods with too few requests interrupt nothing and count for nothing.
-pub fn outage(limits: &Outage, evidence: &Evidence) -> Finding {
+/// The first period (an index) at which green is down: enough bad periods in a row, or one with very many requests.
+/// Periods with too few requests interrupt nothing and count for nothing.
+pub fn down_since(limits: &Outage, evidence: &Evidence) -> Option<usize> {
     let mut row = 0;
-    let mut judged = 0;
-    let mut worst: Option<Reading> = None;
-    for index in evidence.first..evidence.green.len() {
-        let Some(green) = evidence.green[index] else { continue };
-        let requests = green.samples.unwrap_or(0.0);
-        if requests < limits.min_requests as f64 {
-            continue;
-        }
-        judged += 1;
-        let blue = evidence.blue.get(index).copied().flatten().map_or(0.0, |blue| blue.value);
-        let down = green.value >= limits.share && blue < limits.blue_below;
-        row = if down { row + 1 } else { 0 };
-        if row >= limits.periods || (down && requests >= limits.at_once_from as f64) {
-            return told(limits, Outcome::Fail, green, judged);
-        }
-        if worst.is_none_or(|worst| green.value > worst.value) {
-            worst = Some(green);
+    judged(limits, evidence)
+        .find(|(index, green)| {
+            let blue = evidence.blue.get(*index).copied().flatten().map_or(0.0, |blue| blue.value);
+            let down = green.value >= limits.share && blue < limits.blue_below;
+            row = if down { row + 1 } else { 0 };
+            row >= limits.periods || (down && green.samples.unwrap_or(0.0) >= limits.at_once_from as f64)
+        })
+        .map(|(index, _)| index)
+}
+
+/// Judges green's share of bad requests (server and connection errors together).
+pub fn outage(limits: &Outage, evidence: &Evidence) -> Finding {
+    if let Some(since) = down_since(limits, evidence) {
+        let periods = judged(limits, evidence).take_while(|(index, _)| *index <= since);
+        if let Some((periods, green)) = periods.map(|(_, green)| green).enumerate().last() {
+            return told(limits, Outcome::Fail, green, periods + 1);
         }
     }
+    let worst = judged(limits, evidence)
+        .map(|(_, green)| green)
+        .reduce(|worst, green| if green.value > worst.value { green } else { worst });
     match worst {
-        Some(worst) => told(limits, Outcome::Pass, worst, judged),
+        Some(worst) => told(limits, Outcome::Pass, worst, judged(limits, evidence).count()),
         // Silence is the other gates' to tell; an outage is what is seen, not what is not.
         None => Finding::new(NAME, Outcome::Pass, "no period with enough requests to see one"),
     }
+}
+
+/// Green's readings that have enough requests, with their index.
+fn judged<'a>(limits: &Outage, evidence: &'a Evidence) -> impl Iterator<Item = (usize, Reading)> + use<'a> {
+    let least = limits.min_requests as f64;
+    let readings = evidence.green.iter().enumerate().skip(evidence.first);
+    readings
+        .filter_map(|(index, green)| green.map(|green| (index, green)))
+        .filter(move |(_, green)| green.samples.unwrap_or(0.0) >= least)
 }
 
 fn told(limits: &Outage, outcome: Outcome, reading: Reading, periods: usize) -> Finding {

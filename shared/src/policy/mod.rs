@@ -2,6 +2,7 @@
 //!
 //! One direction: text -> [`raw::Policy`] (a dumb shape) -> [`plan::Plan`] (validated, defaults filled in).
 
+pub mod chances;
 pub mod defaults;
 pub mod gates;
 pub mod load;
