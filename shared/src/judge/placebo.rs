@@ -577,8 +577,8 @@ impl Law {
         counted.max(tail)
     }
 
-    /// Whether at least two earlier days, and at least half of them, show nearly as large a change within a few periods
-    /// of the same time. Few placebo times are at the same time of the day, so the share of all of them says little
+    /// Whether at least two earlier days, and two thirds of all, show nearly as large a change within a few periods of
+    /// the same time. Few placebo times are at the same time of the day, so the share of all of them says little
     /// about what happens by the clock.
     fn on_most_days(&self, statistic: f64, change_at: usize, day: usize) -> bool {
         let (mut days, mut as_large) = (0, 0);
@@ -589,7 +589,7 @@ impl Law {
             days += usize::from(!near.is_empty());
             as_large += usize::from(near.iter().any(|(_, other)| *other >= NEARLY * statistic));
         }
-        as_large >= 2 && 2 * as_large >= days
+        as_large >= 2 && 3 * as_large >= 2 * days
     }
 
     /// The smallest chance that there can be.
