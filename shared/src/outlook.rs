@@ -9,8 +9,8 @@ use crate::fault::Fault;
 use crate::hook::Release;
 use crate::judge::power::{Traffic, smallest_found};
 use crate::metrics::{self, CountQueries, Query, Window};
-use crate::policy::gates::{Compared, Events, Rule};
 use crate::policy::chances::Chances;
+use crate::policy::gates::{Compared, Events, Rule};
 use crate::traffic::HISTORY;
 use crate::verdict::{Caveat, Finding, Outcome, Quantity};
 
