@@ -66,6 +66,39 @@ enum Command {
         #[arg(long, exclusive = true)]
         schema: bool,
     },
+    /// Measure
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// The judge on simulated rollouts, beside the rules of other tools and beside oracles
+    Judge {
+        /// Rollouts of each cell
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+        /// Where to write the chart
+        #[arg(long, value_name = "FILE", default_value = "target/bench-judge.svg")]
+        svg: PathBuf,
+        /// Where to write all numbers
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Only cells with this text in their name, such as "canary" or "shared x4"
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
+    /// The after-shift judge on simulated metrics, with and without a change
+    Placebo {
+        /// Changes of each kind
+        #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..))]
+        runs: u32,
+        /// Days of history before each
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=14))]
+        days: u32,
+    },
 }
 
 #[derive(Subcommand)]
@@ -117,6 +150,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         Command::Serve { port } => {
             let (project, binaries) = found()?;
             commands::serve::run(&project, &binaries, port).await
+        }
+        Command::Bench { command: BenchCommand::Judge { runs, svg, json, only } } => {
+            commands::bench::judge(runs as usize, &svg, json.as_deref(), only.as_deref())
+        }
+        Command::Bench { command: BenchCommand::Placebo { runs, days } } => {
+            Ok(commands::bench::placebo(runs as usize, days as usize))
         }
         Command::Policy { command: PolicyCommand::Check { file } } => commands::policy::check(&file),
         Command::Policy { command: PolicyCommand::Schema } => commands::policy::schema(),

@@ -22,6 +22,35 @@ pub fn error(text: &str) {
     eprintln!("{text}");
 }
 
+/// How far a benchmark is.
+pub struct Cells {
+    bar: ProgressBar,
+}
+
+impl Cells {
+    /// Starts the view of so many cells.
+    pub fn new(number: usize) -> Self {
+        let bar = ProgressBar::new(number as u64);
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {elapsed}, {eta} left  {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar }
+    }
+
+    /// One more is done.
+    pub fn done(&self, name: &str) {
+        self.bar.set_message(name.to_owned());
+        self.bar.inc(1);
+    }
+
+    /// Takes the bar away and says how long so many rollouts took.
+    pub fn finish(&self, rollouts: usize) {
+        self.bar.finish_and_clear();
+        let seconds = self.bar.elapsed().as_secs_f64();
+        let per = 1000.0 * seconds / rollouts as f64;
+        line(&format!("{rollouts} rollouts in {seconds:.0} s, {per:.2} s per 1,000"));
+    }
+}
+
 /// The live view of a deployment: a bar of the weights at the bottom, what happened above it.
 pub struct Live {
     bar: ProgressBar,

@@ -241,7 +241,14 @@ async fn pass_on(
         Service::StepFunctions => services.stepfunctions.handle(operation, body).await?,
         Service::CloudWatch => {
             let protocol = if request.wire == Wire::Cbor { Protocol::Cbor } else { Protocol::Json };
-            services.cloudwatch.handle(protocol, operation, body)?
+            let (cloudwatch, operation, body) =
+                (Arc::clone(&services.cloudwatch), operation.to_owned(), body.to_vec());
+            // Percentiles over an hour take a while; the balancers of all services share the threads of the runtime.
+            let answer = tokio::task::spawn_blocking(move || cloudwatch.handle(protocol, &operation, &body));
+            answer.await.map_err(|_| ApiError {
+                status: 500,
+                ..ApiError::client("InternalServiceFault", "a bug of the lab")
+            })??
         }
         Service::LoadBalancing => {
             let balancers = services.balancers.lock().unwrap_or_else(PoisonError::into_inner).clone();

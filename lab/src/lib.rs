@@ -15,6 +15,7 @@ pub mod endpoint;
 pub mod fault;
 pub mod lambda;
 pub mod load_balancer;
+mod past;
 pub mod scenario;
 pub mod service;
 pub mod site;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use shiftgate::policy::load::parameter_names;
 
 use crate::account::Account;
@@ -13,6 +14,7 @@ use crate::codedeploy::{AutoRollback, Creator, DeploymentRecord, Group, Hook, Sh
 use crate::load_balancer::{
     HealthCheck, ListenerKind, LoadBalancer, LoadBalancerSpec, Recorder, TargetGroupSpec, TargetState,
 };
+use crate::past::Past;
 use crate::service::{Label, Service, TaskSet};
 use crate::traffic::Traffic;
 
@@ -57,6 +59,8 @@ pub struct Site {
     pub traffic: Traffic,
 }
 
+/// An hour of the lab's minutes, of which CloudWatch knows.
+const PAST: Duration = Duration::from_mins(6);
 /// Longest wait for the old version to become healthy.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -73,6 +77,16 @@ impl Site {
             balancer.set_weights(ListenerKind::Production, &weights)?;
         }
         healthy(&balancer, &names[0]).await?;
+        if !spec.first_deployment {
+            let before = Past {
+                load_balancer: &balancer.dimension,
+                target_group: &balancer.target_group(&names[0])?.dimension,
+                tasks: spec.tasks,
+                requests_per_second: spec.requests_per_second,
+                behaviour: &spec.blue,
+            };
+            before.record(&account.services.cloudwatch, Timestamp::now(), PAST);
+        }
         let traffic = Traffic::start(balancer.production_address(), spec.requests_per_second);
         let group = format!("{}-group", spec.name);
         if let Some(policy) = &spec.policy {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::carry::Step;
+use crate::change;
 use crate::clock;
 use crate::fault::{Fault, FaultKind};
 use crate::hook::Release;
@@ -25,6 +26,7 @@ pub async fn look(release: &mut Release) -> Result<Step, Fault> {
     let during_shift = traffic::look(release, &release.plan.traffic, during_shift, now).await?;
     let until_now = Span { shift: shift_began, from: shift_ended, until: bake_ends };
     let during_bake = traffic::look(release, &release.plan.bake, until_now, now).await?;
+    let changed = change::look(release, &release.plan.bake, until_now, now).await;
     let runs = readiness::green_still_runs(release).await;
     let mut findings = Findings::new().and("readiness", runs);
     if !release.plan.alarms.is_empty() {
@@ -35,7 +37,7 @@ pub async fn look(release: &mut Release) -> Result<Step, Fault> {
         findings = findings.and("traffic", Ok(named(during_shift.findings, "during the shift")));
     }
     if release.plan.bake_for > Duration::ZERO {
-        findings = findings.and("bake", Ok(named(during_bake.findings, "at 100 %")));
+        findings = findings.and("bake", Ok(named(during_bake.findings, "at 100 %"))).and("changes", changed);
     }
     let all_in = after(bake_ends, release.plan.sampling.ingestion_delay);
     let done_in = Duration::try_from(all_in.duration_since(now)).unwrap_or_default();

@@ -13,9 +13,11 @@
 //! | [`metrics`] | CloudWatch queries and the series that come back |
 //! | [`judge`] | from series to findings (pure) |
 //! | [`recording`] | recordings of rollouts, judged offline by the same judge (pure) |
+//! | [`outlook`] | before the shift: what this rollout will be able to find |
 //! | [`traffic`] | one look at the metrics: read, then judge |
 //! | [`verdict`] | findings and faults to one answer (pure) |
 //! | [`carry`] | wait in place while the budget lasts, else hand over to the state machine |
+//! | [`change`] | after the shift: a metric against its own past |
 //! | [`bake`] | after the shift: judged at 100 % |
 //! | [`watch`] | one stateless look, and the rollback in mid-shift |
 //! | [`report`] | the one report to CodeDeploy, the log line, the Markdown, the counters |
@@ -25,6 +27,7 @@ pub mod aws;
 pub mod bake;
 pub mod budget;
 pub mod carry;
+pub mod change;
 pub mod clock;
 pub mod environment;
 pub mod event;
@@ -32,6 +35,7 @@ pub mod fault;
 pub mod hook;
 pub mod judge;
 pub mod metrics;
+pub mod outlook;
 pub mod permissions;
 pub mod policy;
 pub mod preflight;

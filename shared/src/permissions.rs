@@ -56,13 +56,20 @@ fn actions(stage: Stage) -> &'static [Action] {
         Stage::BeforeInstall => &[Action::Report, Action::TargetHealth, Action::Alarms],
         Stage::AfterInstall => &[Action::Report, Action::TargetHealth],
         Stage::AfterAllowTestTraffic => &[Action::Report, Action::Secrets],
-        Stage::BeforeAllowTraffic => &[Action::Report, Action::Alarms, Action::Secrets, Action::StartWatch],
+        Stage::BeforeAllowTraffic => {
+            &[Action::Report, Action::Alarms, Action::Secrets, Action::Metrics, Action::StartWatch]
+        }
         Stage::AfterAllowTraffic => {
             &[Action::Report, Action::TargetHealth, Action::Alarms, Action::Metrics, Action::StartWatch]
         }
-        Stage::Watch => {
-            &[Action::Report, Action::TargetHealth, Action::Alarms, Action::Metrics, Action::Stop]
-        }
+        Stage::Watch => &[
+            Action::Report,
+            Action::TargetHealth,
+            Action::Alarms,
+            Action::Secrets,
+            Action::Metrics,
+            Action::Stop,
+        ],
     }
 }
 

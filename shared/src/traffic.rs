@@ -14,7 +14,7 @@ use crate::policy::plan::Sampling;
 use crate::verdict::{Caveat, Finding, Quantity};
 
 /// Periods before the shift from which the judge learns how noisy the service is: an hour of minutes.
-const HISTORY: usize = 60;
+pub const HISTORY: usize = 60;
 /// Statistic of a metric above which a sample is slow, when the policy leaves it to the service.
 const USUALLY_SLOW: &str = "p99";
 

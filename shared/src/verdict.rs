@@ -161,6 +161,8 @@ pub enum Caveat {
         /// Periods before the shift that were looked at.
         periods: usize,
     },
+    /// So little traffic that only a large regression can be told from chance.
+    LowTraffic,
     /// Blue had no data at all, so a comparison with it was not possible.
     NoBlue,
     /// CloudWatch answered only in part.
@@ -206,6 +208,9 @@ impl fmt::Display for Caveat {
             Self::BlueFromBefore => f.write_str("blue had no traffic beside green; compared with blue before"),
             Self::ShortHistory { .. } => f.write_str(
                 "too little was measured before the shift to know how noisy the service is; a regression takes longer to be told from noise",
+            ),
+            Self::LowTraffic => f.write_str(
+                "so little traffic that only a large regression can be told from chance; a larger first step, a longer shift or more smoke checks would show more",
             ),
             Self::NoBlue => f.write_str("blue had no data; the comparison with it was not made"),
             Self::PartialData { message } => write!(f, "CloudWatch answered in part: {message}"),

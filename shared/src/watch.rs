@@ -23,6 +23,7 @@ use crate::preflight;
 use crate::readiness;
 use crate::report::{self, About};
 use crate::rollout::{self, Deployment, Phase};
+use crate::smoke;
 use crate::telemetry;
 use crate::traffic::{self, Span};
 use crate::verdict::{Answer, Finding, Findings, Outcome, Rules, Verdict, conclude};
@@ -144,6 +145,7 @@ impl Visit<'_> {
         if !release.plan.alarms.is_empty() {
             findings = findings.and("alarms", preflight::alarms(release).await);
         }
+        findings = findings.and("smoke", smoke::still_answers(release).await);
         // An outage is acted on even while metrics cannot be read.
         if self.is_bad_enough(&findings) {
             return Ok(Seen::Findings(findings));

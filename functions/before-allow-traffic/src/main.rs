@@ -5,7 +5,7 @@ use shiftgate::event::Stage;
 use shiftgate::hook::{self, Ended};
 use shiftgate::smoke::{self, Depth};
 use shiftgate::verdict::Findings;
-use shiftgate::{preflight, watch};
+use shiftgate::{outlook, preflight, watch};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -14,7 +14,9 @@ async fn main() -> Result<(), Error> {
             .and("alarms", preflight::alarms(release).await)
             .and("smoke", smoke::checks(release, Depth::Short).await);
         if !findings.any_fail() {
-            findings = findings.and("watch", watch::begin(release).await);
+            findings = findings
+                .and("outlook", outlook::told(release).await)
+                .and("watch", watch::begin(release).await);
         }
         Ended::Findings(findings)
     })

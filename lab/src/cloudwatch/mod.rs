@@ -53,8 +53,21 @@ impl CloudWatch {
         at: Timestamp,
         value: f64,
     ) {
+        self.record_many(namespace, metric, dimensions, at, value, 1.0);
+    }
+
+    /// Stores `count` samples of the same value.
+    pub fn record_many(
+        &self,
+        namespace: &str,
+        metric: &str,
+        dimensions: &[(&str, &str)],
+        at: Timestamp,
+        value: f64,
+        count: f64,
+    ) {
         let id = MetricId::new(namespace, metric, dimensions.iter().copied());
-        self.store.record(id, at, Sample { value, count: 1.0 });
+        self.store.record(id, at, Sample { value, count });
     }
 
     /// Serves one API call: `body` and the returned body are both in `protocol`.

@@ -69,14 +69,18 @@ impl Statistic {
 
     /// The statistic's value; none without samples, or when a mean has no sample left.
     pub fn of(&self, mut samples: Vec<Sample>) -> Option<f64> {
-        samples.sort_unstable_by(|a, b| a.value.total_cmp(&b.value));
-        let (first, last) = (samples.first()?.value, samples.last()?.value);
+        samples.first()?;
+        // Sums are asked for most, and need no order.
+        match self {
+            Self::SampleCount => return Some(count(&samples)),
+            Self::Sum => return Some(sum(&samples)),
+            Self::Average => return mean(&samples),
+            _ => samples.sort_unstable_by(|a, b| a.value.total_cmp(&b.value)),
+        }
         Some(match self {
-            Self::SampleCount => count(&samples),
-            Self::Sum => sum(&samples),
-            Self::Average => mean(&samples)?,
-            Self::Minimum => first,
-            Self::Maximum => last,
+            Self::SampleCount | Self::Sum | Self::Average => return None,
+            Self::Minimum => samples.first()?.value,
+            Self::Maximum => samples.last()?.value,
             Self::Percentile(percent) => percentile(&samples, *percent)?,
             Self::TrimmedMean(range) => mean(&range.trim(&samples))?,
             Self::TrimmedCount(range) => count(&range.trim(&samples)),

@@ -76,7 +76,7 @@ pub(super) fn load_balancer(balancer: &LoadBalancer) -> LoadBalancerDescription 
         vpc_id: VPC,
         state: State { code: "active" },
         r#type: "application",
-        availability_zones: ["a", "b"]
+        availability_zones: ["a", "b", "c"]
             .map(|zone| AvailabilityZone { zone_name: format!("{REGION}{zone}") })
             .into_iter()
             .collect(),

@@ -3,7 +3,7 @@
 //!
 //! The formulas, their sources, and what was tried are in docs/judging.md.
 
-use super::level::{Lattice, Likelihood, Room, STEP, Track, log_sum};
+use super::level::{Lattice, Likelihood, Room, STEP, Track, constant, log_sum};
 use super::noise::{self, Belief, Learned};
 use super::series::{Count, Pair, Past, Series};
 
@@ -356,12 +356,155 @@ impl World {
         let (noise, size) = (self.belief.noise, 1.0 / self.belief.noise);
         let log = |rate: f64| {
             let mean = green.of * rate;
-            green.bad * mean.ln() - (green.bad + size) * (noise * mean).ln_1p()
+            green.bad * mean.ln() - (green.bad + size) * (noise * mean).ln_1p() + constant(green.bad, noise)
         };
         for (cared, ratio) in self.cared.iter_mut().zip(ratios) {
             let joined = log_sum(&[*cared, self.ignored + ratio.log_onset]);
             *cared = joined + log(least * ratio.times);
         }
         self.ignored += log(least);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn count(value: &Value) -> Option<Count> {
+        Some(Count { of: value["of"].as_f64()?, bad: value["bad"].as_f64()? })
+    }
+
+    fn series(case: &Value) -> Series {
+        let past = |past: &Value| Past {
+            total: count(past),
+            zones: past["zones"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|zone| Count { of: zone[0].as_f64().unwrap(), bad: zone[1].as_f64().unwrap() })
+                .collect(),
+        };
+        let pair = |pair: &Value| Pair { blue: count(&pair["blue"]), green: count(&pair["green"]) };
+        Series {
+            history: case["history"].as_array().unwrap().iter().map(past).collect(),
+            window: case["window"].as_array().unwrap().iter().map(pair).collect(),
+            planned: case["planned"].as_u64().unwrap() as usize,
+        }
+    }
+
+    /// shared/tests/golden/evidence.py computes the same with scipy, dense matrices and one onset at a time.
+    #[test]
+    fn the_evidence_is_what_an_independent_computation_gives() {
+        let cases: Value = serde_json::from_str(include_str!("../../tests/golden/evidence.json")).unwrap();
+        let cases = cases.as_array().unwrap();
+        assert_eq!(cases.len(), 6);
+        for case in cases {
+            let number = |key: &str| case[key].as_f64().unwrap();
+            let comparison = Comparison {
+                tolerate: number("tolerate"),
+                ignore_below: number("ignore_below"),
+                pass_below: number("pass_below"),
+            };
+            let found = compare(&series(case), &comparison);
+            for (period, (found, expect)) in
+                found.iter().zip(case["evidence"].as_array().unwrap()).enumerate()
+            {
+                for (name, found) in [
+                    ("against_good", found.against_good),
+                    ("against_tolerated", found.against_tolerated),
+                    ("against_ignored", found.against_ignored),
+                    ("for_pass", found.for_pass),
+                ] {
+                    let expect = expect[name].as_f64().unwrap();
+                    assert!(
+                        (found - expect).abs() < 1e-6 * (1.0 + expect.abs()),
+                        "{}, period {period}, {name}: {found}, scipy says {expect}",
+                        case["name"]
+                    );
+                }
+            }
+        }
+    }
+
+    const PLAIN: Comparison = Comparison { tolerate: 1.25, ignore_below: 0.0005, pass_below: 3.0 };
+
+    fn any_series() -> impl Strategy<Value = Series> {
+        let count = |most: f64| {
+            (0.0..most, 0.0..0.2_f64)
+                .prop_map(|(of, share)| Count { of: of.round(), bad: (of * share * share).round() })
+        };
+        let zones = proptest::collection::vec(count(2000.0), 3);
+        let past = zones.prop_map(|zones| Past {
+            total: Some(Count {
+                of: zones.iter().map(|zone| zone.of).sum(),
+                bad: zones.iter().map(|zone| zone.bad).sum(),
+            }),
+            zones,
+        });
+        let maybe = |most| proptest::option::weighted(0.9, count(most));
+        let pair = (maybe(5000.0), maybe(2000.0)).prop_map(|(blue, green)| Pair { blue, green });
+        (proptest::collection::vec(past, 0..12), proptest::collection::vec(pair, 1..8))
+            .prop_map(|(history, window)| Series { history, window, planned: 10 })
+    }
+
+    /// The period of a rollback.
+    fn rolled_back(series: &Series, comparison: &Comparison) -> Option<usize> {
+        match decide(&compare(series, comparison), 0.01) {
+            Decision::RollBack(period) => Some(period),
+            _ => None,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        #[test]
+        fn more_errors_on_green_never_undo_a_rollback(series in any_series(), at in 0_usize..8, more in 1.0..500.0_f64) {
+            let before = rolled_back(&series, &PLAIN);
+            let mut worse = series.clone();
+            let at = at % worse.window.len();
+            if let Some(green) = &mut worse.window[at].green {
+                green.bad += more.round();
+            }
+            prop_assert!(before.is_none() || rolled_back(&worse, &PLAIN).is_some(), "{before:?}");
+        }
+
+        #[test]
+        fn a_larger_tolerated_ratio_never_rolls_back_sooner(series in any_series(), more in 0.0..6.0_f64) {
+            let lenient = Comparison { tolerate: PLAIN.tolerate + more, pass_below: 20.0, ..PLAIN };
+            let strict = rolled_back(&series, &Comparison { pass_below: 20.0, ..PLAIN });
+            if let Some(period) = rolled_back(&series, &lenient) {
+                prop_assert!(strict.is_some_and(|strict| strict <= period), "{strict:?} {period}");
+            }
+        }
+
+        #[test]
+        fn a_period_without_data_changes_nothing(series in any_series(), blue in proptest::bool::ANY) {
+            let mut longer = series.clone();
+            let last = Pair { green: None, blue: blue.then_some(Count { of: 1000.0, bad: 400.0 }) };
+            longer.window.push(last);
+            let (before, after) = (compare(&series, &PLAIN), compare(&longer, &PLAIN));
+            prop_assert_eq!(before.last(), after.last());
+        }
+
+        #[test]
+        fn the_order_of_zones_and_a_second_run_change_nothing(series in any_series()) {
+            let mut turned = series.clone();
+            turned.history.iter_mut().for_each(|past| past.zones.reverse());
+            let bits = |series: &Series| -> Vec<u64> {
+                compare(series, &PLAIN).iter().map(|evidence| evidence.for_rollback().to_bits()).collect()
+            };
+            prop_assert_eq!(bits(&series), bits(&turned));
+        }
+
+        #[test]
+        fn what_comes_later_does_not_change_what_was_known(series in any_series(), length in 1_usize..8) {
+            let mut shorter = series.clone();
+            shorter.window.truncate(length);
+            let (whole, part) = (compare(&series, &PLAIN), compare(&shorter, &PLAIN));
+            prop_assert_eq!(&whole[..part.len()], &part[..]);
+        }
     }
 }

@@ -95,7 +95,7 @@ fn first(range: Range<usize>, condition: impl Fn(usize) -> bool) -> usize {
 }
 
 /// The part of the negative binomial's logarithm that no rate changes; it differs between beliefs about the noise.
-fn constant(bad: f64, noise: f64) -> f64 {
+pub fn constant(bad: f64, noise: f64) -> f64 {
     let size = 1.0 / noise;
     libm::lgamma(bad + size) - libm::lgamma(size) - libm::lgamma(bad + 1.0) + bad * noise.ln()
 }

@@ -5,6 +5,7 @@ pub mod compare;
 mod level;
 pub mod noise;
 mod outage;
+pub mod placebo;
 pub mod power;
 pub mod series;
 mod threshold;

@@ -21,8 +21,9 @@ const CAUTION_WITHOUT_ZONES: f64 = 3.0;
 /// Weight of the belief that colours are as noisy as the whole history, beside what zones say. Noise that hits all
 /// zones of one colour alike is invisible to zones; this weight costs next to nothing when there is none.
 const WEIGHT_OF_COLOUR_NOISE: f64 = 0.01;
-/// Probability that the level jumps anywhere in a period: one incident in a hundred minutes.
-const JUMP: f64 = 0.01;
+/// Probability that the level jumps anywhere in a period: an incident or two a day. It bounds how sure the judge can be
+/// when green serves alone, where an incident and a bad release look alike.
+const JUMP: f64 = 0.001;
 /// A level without any noise in its history is still not taken to be steadier than 15 %.
 const LEAST_DEVIATION: f64 = 0.15;
 
@@ -131,7 +132,7 @@ pub fn beliefs(learned: &Learned, lattice: &Lattice) -> Vec<Belief> {
     };
     let total = learned.total_noise.min(MOST_NOISE);
     match learned.zone_noise {
-        _ if !learned.enough => [(0.5, 0.01), (0.3, 0.25), (0.2, MOST_NOISE)]
+        _ if !learned.enough => [(0.8, 0.01), (0.15, 0.25), (0.05, MOST_NOISE)]
             .map(|(weight, noise)| belief(weight, noise, LEAST_NOISE, 0.0))
             .into(),
         Some(zone_noise) => {

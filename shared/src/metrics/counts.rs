@@ -28,13 +28,13 @@ impl CountQueries {
         let counted = |side, zone| Counted::new(events, slow, rollout, side, zone);
         let (Events::Counts { bad: metric, .. } | Events::Slow { metric, .. }) = events;
         let zones = &rollout.load_balancer.zones;
-        let by_zone = metric.namespace == defaults::LOAD_BALANCER_NAMESPACE && zones.len() > 1;
+        let has_zones = metric.namespace == defaults::LOAD_BALANCER_NAMESPACE && zones.len() > 1;
         Self {
             green: counted(Side::Green, None),
             blue: counted(Side::Blue, None),
             zones: zones
                 .iter()
-                .filter(|_| by_zone)
+                .filter(|_| has_zones)
                 .map(|zone| counted(Side::Blue, Some(zone.as_str())))
                 .collect(),
         }

@@ -44,7 +44,7 @@ impl Default for Plan {
             sampling: defaults::SAMPLING,
             alarms: Vec::new(),
             readiness: defaults::READINESS,
-            smoke: Smoke { base: Base::TestListener, host: None, checks: None },
+            smoke: Smoke { base: Base::TestListener, host: None, during_shift: true, checks: None },
             outage: defaults::OUTAGE,
             traffic: defaults::gates(),
             bake_for: defaults::BAKE,
@@ -93,6 +93,8 @@ pub struct Smoke {
     pub base: Base,
     /// Host header and TLS server name, if not the base's own.
     pub host: Option<String>,
+    /// Whether green is also asked while traffic shifts.
+    pub during_shift: bool,
     /// What is asked; `None` stands for the target group's health check.
     pub checks: Option<Vec<Check>>,
 }
@@ -334,7 +336,7 @@ fn smoke(raw: raw::Smoke, faults: &mut Faults) -> Smoke {
             .map(|(index, raw)| check(raw, &format!("smoke.checks[{index}]"), faults))
             .collect()
     });
-    Smoke { base, host: raw.host, checks }
+    Smoke { base, host: raw.host, during_shift: raw.during_shift.unwrap_or(true), checks }
 }
 
 fn check(raw: raw::Check, key: &str, faults: &mut Faults) -> Check {

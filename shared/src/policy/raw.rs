@@ -101,6 +101,8 @@ pub struct Smoke {
     pub base: Option<String>,
     /// Host header and TLS server name; the base's own host by default.
     pub host: Option<String>,
+    /// Whether the watch asks green again at each look (GET and HEAD only): true by default.
+    pub during_shift: Option<bool>,
     /// The checks. Without any: the target group's own health check, several times.
     pub checks: Option<Vec<Check>>,
 }

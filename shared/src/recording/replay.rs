@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Before, Change, Counts, Minute, Recording, Tally, Traffic};
 use crate::judge::compare::{self, Evidence, PASSED_BY_CHANCE, Process};
 use crate::judge::noise::{self, Learned};
+use crate::judge::placebo::{self, placebo};
 use crate::judge::series::{Count, Pair, Past};
 use crate::judge::{self, Reading};
 use crate::policy::chances::Chances;
@@ -101,19 +102,55 @@ pub fn replay(recording: &Recording, plan: &Plan) -> Replay {
     }
 }
 
-/// Judges a change after the shift: rolls back when its chance is at most what the plan leaves for changes.
+/// Judges a change after the shift, as the bake does: rolls back at the first minute at which its chance is at most what
+/// the plan leaves for changes.
 fn judge_change(change: &Change, plan: &Plan) -> Answer {
-    // The placebo test (`judge::placebo`) is not there yet. With it: `roll_back` at a chance of at most `limit`.
     let limit = Chances::of_changes(plan.false_rollback_rate);
-    Answer {
-        verdict: Verdict::Inconclusive,
-        minute: None,
-        gate: None,
-        chance: None,
-        caveats: vec![format!(
-            "{}: changes after the shift are not judged yet (limit: a chance of {limit})",
-            change.metric
-        )],
+    let planned = change.values.len() - change.change_at;
+    let answer = |verdict, minute, chance, caveats| Answer {
+        verdict,
+        minute,
+        gate: Some(change.metric.clone()).filter(|_| verdict == Verdict::RollBack),
+        chance,
+        caveats,
+    };
+    let mut last = None;
+    for minute in 1..=planned {
+        let judged = placebo(&placebo::Change {
+            values: &change.values[..change.change_at + minute],
+            change_at: change.change_at,
+            planned,
+            period_seconds: u64::from(change.period_seconds.get()),
+            direction: change.direction.into(),
+            tolerate: defaults::CHANGE_TOLERATED,
+        });
+        match judged {
+            Ok(seen) if seen.chance <= limit => {
+                return answer(Verdict::RollBack, Some(minute), Some(seen.chance), Vec::new());
+            }
+            judged => last = Some(judged),
+        }
+    }
+    match last {
+        Some(Ok(seen)) if seen.smallest <= limit => {
+            answer(Verdict::Pass, Some(planned), Some(seen.chance), Vec::new())
+        }
+        Some(Ok(seen)) => {
+            let short = format!(
+                "{}: the history shows no chance below {:.2e}, and {limit} is asked for",
+                change.metric, seen.smallest
+            );
+            answer(Verdict::Inconclusive, None, Some(seen.chance), vec![short])
+        }
+        Some(Err(why)) => {
+            answer(Verdict::Inconclusive, None, None, vec![format!("{}: {why}", change.metric)])
+        }
+        None => answer(
+            Verdict::Inconclusive,
+            None,
+            None,
+            vec![format!("{}: no value after the change", change.metric)],
+        ),
     }
 }
 

@@ -55,6 +55,26 @@ pub async fn checks(release: &Release, depth: Depth) -> Result<Vec<Finding>, Fau
     Ok(findings)
 }
 
+/// Tries of a request while green serves users; it counts as failed when all of them do.
+const TRIES: u32 = 3;
+
+/// Whether green still answers, while traffic shifts: an outage shows here before CloudWatch knows of it. Only requests
+/// that change nothing (GET and HEAD) are made, once each; one that fails is tried twice more, since a lone failure is
+/// for the gates to judge.
+pub async fn still_answers(release: &Release) -> Result<Vec<Finding>, Fault> {
+    let Some(destination) = destination(release)?.filter(|_| release.plan.smoke.during_shift) else {
+        // Without a test listener there is nothing to say that was not said before the shift.
+        return Ok(Vec::new());
+    };
+    let checks = release.plan.smoke.checks.clone().unwrap_or_else(|| vec![health_check(&release.rollout)]);
+    let mut findings = Vec::new();
+    for check in checks.iter().filter(|check| matches!(check.method, Method::GET | Method::HEAD)) {
+        let check = Check { retries: TRIES - 1, ..once(check) };
+        findings.push(run(release, &destination, &check).await?);
+    }
+    Ok(findings)
+}
+
 /// The parameters that hold header values, for the question whether they may be read.
 pub fn secret_names(release: &Release) -> Vec<String> {
     let checks = release.plan.smoke.checks.iter().flatten();

@@ -1,0 +1,5 @@
+//! Measures Shiftgate. `judge` is the statistical judge on simulated rollouts, beside the rules that other tools use and
+//! beside oracles that know what no judge can know; `placebo` is the after-shift judge on simulated metrics.
+
+pub mod judge;
+pub mod placebo;

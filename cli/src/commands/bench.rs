@@ -1,0 +1,59 @@
+//! `bench`: measures.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use shiftgate_bench::judge::{self, Check};
+
+use crate::show;
+
+/// Plays the judge's benchmark; false when something does not hold that must.
+pub fn judge(runs: usize, svg: &Path, json: Option<&Path>, only: Option<&str>) -> Result<bool> {
+    let cells = judge::cells(only);
+    if cells.is_empty() {
+        bail!("no cell has {:?} in its name", only.unwrap_or_default());
+    }
+    let bar = show::Cells::new(cells.len());
+    let rows = judge::measure(&cells, runs, |cell| bar.done(&cell.name()));
+    bar.finish(runs * cells.len());
+    let checks = judge::checks(&rows);
+    show::line("\ngood releases that were rolled back, %");
+    show::line(&judge::false_rollbacks(&rows).to_string());
+    show::line("\nregressions that were caught, % @ median minute of all runs");
+    show::line(&judge::caught(&rows).to_string());
+    show::line("\nbad requests that green served until then, mean");
+    show::line(&judge::bad_requests(&rows).to_string());
+    show::line("");
+    checks.iter().for_each(tell);
+    write(svg, &judge::chart(&rows).context("failed to draw the chart")?)?;
+    if let Some(json) = json {
+        write(json, &json!({ "version": 1, "runs": runs, "rows": rows, "checks": checks }).to_string())?;
+    }
+    Ok(checks.iter().all(Check::holds))
+}
+
+fn tell(check: &Check) {
+    let held = match (check.asked, check.holds()) {
+        (0, _) => "nothing to ask",
+        (_, true) => "ok",
+        (_, false) => "MISSED",
+    };
+    show::line(&format!("{} ({} asked): {held}", check.what, check.asked));
+    check.missed.iter().for_each(|missed| show::line(&format!("     {missed}")));
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    }
+    std::fs::write(file, text).with_context(|| format!("failed to write {}", file.display()))?;
+    show::line(&format!("wrote {}", file.display()));
+    Ok(())
+}
+
+/// Prints how often the after-shift judge gives a false alarm, and what it finds.
+pub fn placebo(runs: usize, days: usize) -> bool {
+    show::line(&shiftgate_bench::placebo::run(runs, days));
+    true
+}
