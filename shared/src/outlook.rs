@@ -7,16 +7,16 @@ use jiff::Timestamp;
 use crate::clock;
 use crate::fault::Fault;
 use crate::hook::Release;
-use crate::judge::power::{Traffic, smallest_found};
+use crate::judge::power::{Findable, Traffic, smallest_found};
 use crate::metrics::{self, CountQueries, Query, Window};
 use crate::policy::chances::Chances;
 use crate::policy::gates::{Compared, Events, Rule};
 use crate::traffic::HISTORY;
 use crate::verdict::{Caveat, Finding, Outcome, Quantity};
 
-/// A regression that is smaller than this many times should not escape; else the report says that there is too little
-/// traffic.
-const LARGE: f64 = 10.0;
+/// A regression that is larger than this many times, and than this share of requests, should not escape; if it can, the
+/// report says that there is too little traffic.
+const LARGE: Findable = Findable { ratio: 10.0, share: 0.01 };
 /// A custom deployment configuration is taken to be a canary of 10 % for a quarter of an hour.
 const UNKNOWN: (f64, usize) = (0.1, 15);
 
@@ -61,11 +61,15 @@ pub async fn told(release: &Release) -> Result<Vec<Finding>, Fault> {
         .collect())
 }
 
-fn finding(gate: &str, usual: f64, periods: usize, period: Duration, found: Option<f64>) -> Finding {
+fn finding(gate: &str, usual: f64, periods: usize, period: Duration, found: Option<Findable>) -> Finding {
     let requests = Quantity::plain((usual * 60.0 / period.as_secs_f64()).round());
     let minutes = Quantity::plain(periods as f64 * period.as_secs_f64() / 60.0);
     let sees = match found {
-        Some(ratio) => format!("finds one that makes {} times as many, 4 times in 5", Quantity::plain(ratio)),
+        Some(Findable { ratio, share }) => format!(
+            "finds one that makes {} times as many ({} of all), 4 times in 5",
+            Quantity::plain(ratio),
+            Quantity::share(share)
+        ),
         None => "finds no regression that is not an outage".to_owned(),
     };
     let told = Finding::new(
@@ -73,7 +77,11 @@ fn finding(gate: &str, usual: f64, periods: usize, period: Duration, found: Opti
         Outcome::Pass,
         format!("with {requests} requests a minute and {minutes} minutes, this rollout {sees}"),
     );
-    if found.is_none_or(|ratio| ratio > LARGE) { told.but(Caveat::LowTraffic) } else { told }
+    if found.is_none_or(|found| found.ratio > LARGE.ratio && found.share > LARGE.share) {
+        told.but(Caveat::LowTraffic)
+    } else {
+        told
+    }
 }
 
 /// Green's share of the traffic in each period, by the name of a configuration of CodeDeploy, with the bake at the end.

@@ -73,11 +73,13 @@ fn significantly_more(tally: &Tally) -> bool {
     Binomial::new(ALPHA, tally.runs as u64).is_ok_and(|law| chance(law) < 0.025)
 }
 
-/// 2. Nearly as fast and as sure as the concurrent oracle, where both colours are alike but for chance.
+/// 2. Nearly as fast and as sure as the concurrent oracle, where both colours are alike but for chance. Not asked where the
+///    regression begins later: this oracle knows the minute, and no judge can.
 fn near_the_oracle(rows: &[Row]) -> Check {
     let asked = rows.iter().filter(|row| {
         let noise = row.cell.setting.noise;
         !row.cell.is_good()
+            && row.cell.onset == Onset::AtOnce
             && row.mode == Mode::Zones
             && matches!(noise, Noise::Clean | Noise::Shared | Noise::Autocorrelated)
     });
@@ -90,7 +92,7 @@ fn near_the_oracle(rows: &[Row]) -> Check {
         missed_if(slow || unsure, || format!("{}, oracle a {}", told(row, &row.ours), told(row, &oracle)))
     };
     Check::new(
-        "2. with zones; clean, shared, autocorrelated: delay <= max(1.3 x, 1 min more) and caught >= -5 points of oracle a",
+        "2. with zones; clean, shared, autocorrelated; bad from the first minute: delay <= max(1.3 x, 1 min more) and caught >= -5 points of oracle a",
         asked.map(|row| (row, held(row))),
     )
 }

@@ -12,8 +12,10 @@ const AT_ONCE: f64 = 0.6;
 /// Probability that it begins after the planned end of the window, in a rollout that takes longer than planned. What is
 /// left of it goes down by a tenth in each such period, since nobody knows how many there will be.
 const OVERTIME: f64 = 0.02;
-/// The smallest ratio of green to blue that is looked for, and the largest, in natural logarithms: x1.2 and x4,900.
-const RATIOS: (f64, f64) = (0.2, 8.5);
+/// The smallest ratio of green to blue that is looked for, and the largest, in natural logarithms: x1.2 and x1,000,000,
+/// which is from hardly an error in a week to every fifth request. Without far ratios a green that fails alone, after a
+/// blue that never failed, would be explained by an incident.
+const RATIOS: (f64, f64) = (0.2, 14.0);
 /// Beliefs and motions that history leaves with less than this weight are dropped.
 const LEAST_WEIGHT: f64 = 1e-3;
 

@@ -21,9 +21,9 @@ const CAUTION_WITHOUT_ZONES: f64 = 3.0;
 /// Weight of the belief that colours are as noisy as the whole history, beside what zones say. Noise that hits all
 /// zones of one colour alike is invisible to zones; this weight costs next to nothing when there is none.
 const WEIGHT_OF_COLOUR_NOISE: f64 = 0.01;
-/// Probability that the level jumps anywhere in a period: an incident or two a day. It bounds how sure the judge can be
-/// when green serves alone, where an incident and a bad release look alike.
-const JUMP: f64 = 0.001;
+/// Probability that the level jumps anywhere in a period: two incidents a week. It bounds how sure the judge can be when
+/// green serves alone, where an incident and a bad release look alike.
+const JUMP: f64 = 0.0002;
 /// A level without any noise in its history is still not taken to be steadier than 15 %.
 const LEAST_DEVIATION: f64 = 0.15;
 

@@ -6,9 +6,6 @@ use super::series::{Count, Pair, Past, Series};
 
 /// The share of rollouts in which a regression of the size that is told is found, as a quantile of the normal law: 80 %.
 const SURE: f64 = 0.8416;
-/// Nothing larger is told.
-const LARGEST: f64 = 1000.0;
-
 /// Requests of one period.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Traffic {
@@ -18,8 +15,17 @@ pub struct Traffic {
     pub green: f64,
 }
 
-/// The smallest ratio of green's bad events to blue's that is found in four rollouts of five, if it is there from the
-/// first period on; `None` when not even a ratio of 1,000 would be.
+/// A regression that a rollout can find.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Findable {
+    /// Green's bad events per event over the service's usual ones; above 1.
+    pub ratio: f64,
+    /// Green's bad events per event, 0 to 1. A ratio alone says little about a service that hardly ever fails.
+    pub share: f64,
+}
+
+/// The smallest regression that is found in four rollouts of five, if it is there from the first period on; `None` when
+/// not even a green that answers every request with an error would be.
 ///
 /// The judge is shown the counts that a regression gives on average. Evidence behaves nearly like a random walk whose
 /// variance is twice its drift (as the logarithm of a likelihood ratio does), so it must reach its limit with so much to
@@ -29,28 +35,29 @@ pub fn smallest_found(
     traffic: &[Traffic],
     comparison: &Comparison,
     chance: f64,
-) -> Option<f64> {
+) -> Option<Findable> {
+    let rate = noise::learn(history).rate;
+    let largest = 1.0 / rate;
     let limit = -chance.ln();
     // needed - SURE * sqrt(2 * needed) = limit
     let needed = (SURE / 2_f64.sqrt() + (SURE * SURE / 2.0 + limit).sqrt()).powi(2);
     let found = |ratio: f64| {
-        let expected = expected(history, traffic, ratio);
+        let expected = expected(history, traffic, rate, ratio);
         compare(&expected, comparison).iter().any(|evidence| evidence.for_rollback() >= needed)
     };
-    if !found(LARGEST) {
+    if !found(largest) {
         return None;
     }
-    let (mut missed, mut seen) = (1.0_f64.ln(), LARGEST.ln());
+    let (mut missed, mut seen) = (1.0_f64.ln(), largest.ln());
     while seen - missed > 0.02 {
         let middle = f64::midpoint(missed, seen);
         if found(middle.exp()) { seen = middle } else { missed = middle }
     }
-    Some(seen.exp())
+    Some(Findable { ratio: seen.exp(), share: rate * seen.exp() })
 }
 
 /// The counts that a rollout gives on average, when green has `ratio` times the bad events of blue.
-fn expected(history: &[Past], traffic: &[Traffic], ratio: f64) -> Series {
-    let rate = noise::learn(history).rate;
+fn expected(history: &[Past], traffic: &[Traffic], rate: f64, ratio: f64) -> Series {
     let count = |of: f64, rate: f64| (of > 0.0).then(|| Count { of, bad: of * rate.min(1.0) });
     let window = traffic
         .iter()

@@ -2,7 +2,7 @@
 
 use super::compare::{Comparison, Decision, Evidence, PASSED_BY_CHANCE, compare, decide};
 use super::noise;
-use super::power::{self, Traffic};
+use super::power::{self, Findable, Traffic};
 use super::series::{Count, Series};
 use crate::verdict::{ByChance, Caveat, Finding, Outcome, Quantity};
 
@@ -82,9 +82,10 @@ impl Trial<'_> {
         let found = power::smallest_found(&self.series.history, &traffic, &self.comparison, self.chance);
         let sure = (1.0 - PASSED_BY_CHANCE) * 100.0;
         match found {
-            Some(ratio) => format!(
-                "with this traffic one of {} times as many or more is found 4 times in 5, and less than {} times is not shown with {sure:.0} % either",
+            Some(Findable { ratio, share }) => format!(
+                "with this traffic one of {} times as many ({} of all) or more is found 4 times in 5, and less than {} times is not shown with {sure:.0} % either",
                 Quantity::plain(ratio),
+                Quantity::share(share),
                 self.comparison.pass_below
             ),
             None => "there is too little traffic to see any".to_owned(),

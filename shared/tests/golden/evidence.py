@@ -11,13 +11,13 @@ from scipy.special import logsumexp
 from scipy.stats import nbinom
 
 STEP, TOP = 0.1, 0.7
-LEAST_NOISE, MOST_NOISE, JUMP, LEAST_DEVIATION = 0.05**2, 1.3, 0.001, 0.15
+LEAST_NOISE, MOST_NOISE, JUMP, LEAST_DEVIATION = 0.05**2, 1.3, 0.0002, 0.15
 AT_ONCE, OVERTIME = 0.6, 0.02
 
 
 def ratios():
     found, log = [], 0.2
-    while log < 8.5:
+    while log < 14.0:
         width = 0.2 + 0.2 * log
         found.append((int(np.floor(log / STEP + 0.5)), width / (0.4 + log) ** 1.6))
         log += width
