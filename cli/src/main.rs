@@ -36,6 +36,9 @@ enum Command {
         /// Scenarios at the same time
         #[arg(long, default_value_t = 4)]
         jobs: usize,
+        /// Where to save the traffic of each rollout that got as far, for `shiftgate replay`
+        #[arg(long, value_name = "DIR")]
+        record: Option<PathBuf>,
     },
     /// Keep the lab up, with one deployment waiting at each hook
     Serve {
@@ -143,9 +146,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
             let (project, binaries) = found()?;
             commands::trial::run(&project, &binaries).await
         }
-        Command::Run { scenarios, json, jobs } => {
+        Command::Run { scenarios, json, jobs, record } => {
             let (project, binaries) = found()?;
-            commands::scenarios::run(&project, &binaries, &scenarios, json, jobs).await
+            let how = commands::scenarios::How { json, jobs, record };
+            commands::scenarios::run(&project, &binaries, &scenarios, &how).await
         }
         Command::Serve { port } => {
             let (project, binaries) = found()?;

@@ -16,6 +16,7 @@ pub mod fault;
 pub mod lambda;
 pub mod load_balancer;
 mod past;
+mod recorded;
 pub mod scenario;
 pub mod service;
 pub mod site;

@@ -17,6 +17,7 @@ use crate::application::Behaviour;
 use crate::codedeploy::{Creator, DeploymentRecord, EventStatus, Happening, Hook, Pace, Status};
 use crate::fault::Rule;
 use crate::lambda::LogLine;
+use crate::recorded;
 use crate::scenario::{Event, Expect, Scenario};
 use crate::site::{Site, SiteSpec};
 use crate::traffic::Stats;
@@ -72,6 +73,11 @@ pub struct Played {
     pub requests: u64,
     /// Requests that were answered with an error or not at all.
     pub bad_requests: u64,
+    /// What the functions recorded of the traffic, for a replay; the last recording if there are several.
+    #[serde(skip)]
+    pub recording: Option<Value>,
+    /// How its replay differs from the verdict that it belongs to.
+    pub replay_differs: Option<String>,
     /// Calls to AWS that the template's roles do not allow, as `function action`.
     pub denied: Vec<String>,
     /// Seconds that the deployment took.
@@ -112,6 +118,7 @@ impl Played {
         {
             differences.push(format!("no report contains `{wanted}`"));
         }
+        differences.extend(self.replay_differs.clone());
         differences.extend(self.denied.iter().map(|call| format!("the role does not allow {call}")));
         differences
     }
@@ -276,6 +283,13 @@ impl Play<'_> {
             reason: text(line, "reason"),
             line: line.clone(),
         });
+        let recording = of_kind("recording").last().map(|line| line["recording"].clone());
+        // A function writes its verdict right after the recording that it came from.
+        let after = lines.iter().skip_while(|line| recording.as_ref() != Some(&line["recording"]));
+        let verdict = after.into_iter().find(|line| line["message"] == "verdict");
+        let replay_differs = recording.as_ref().zip(verdict).and_then(|(recording, verdict)| {
+            recorded::difference(verdict, recording, self.scenario.policy.as_ref())
+        });
         let stats = self.site.traffic.stats();
         Played {
             status: record.status.as_str().to_owned(),
@@ -286,6 +300,8 @@ impl Play<'_> {
             reports: of_kind("report").map(|line| (text(line, "stage"), text(line, "markdown"))).collect(),
             requests: stats.sent,
             bad_requests: stats.errors + stats.failed,
+            recording,
+            replay_differs,
             denied: self.denied(),
             seconds: took.as_secs_f64(),
         }
@@ -333,10 +349,11 @@ fn received<T>(result: Result<T, broadcast::error::RecvError>) -> Result<Option<
     }
 }
 
-/// A log line of a function that tells of a verdict, a report or a look.
+/// A log line of a function that tells of a verdict, a report, a look or a recording.
 fn told(line: &LogLine) -> Option<Value> {
     let value: Value = serde_json::from_str(&line.line).ok()?;
-    matches!(value["message"].as_str(), Some("verdict" | "report" | "look" | "failed")).then_some(value)
+    matches!(value["message"].as_str(), Some("verdict" | "report" | "look" | "failed" | "recording"))
+        .then_some(value)
 }
 
 fn is_now(event: &Event, happening: &Happening, id: &str) -> bool {

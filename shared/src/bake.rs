@@ -11,6 +11,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::hook::Release;
 use crate::preflight;
 use crate::readiness;
+use crate::report;
 use crate::rollout;
 use crate::traffic::{self, Span};
 use crate::verdict::{Finding, Findings};
@@ -42,6 +43,7 @@ pub async fn look(release: &mut Release) -> Result<Step, Fault> {
     let all_in = after(bake_ends, release.plan.sampling.ingestion_delay);
     let done_in = Duration::try_from(all_in.duration_since(now)).unwrap_or_default();
     if findings.any_fail() || done_in.is_zero() {
+        report::recorded(&release.deployment.id, during_bake.recording.as_ref());
         Ok(Step::Done(findings))
     } else {
         Ok(Step::Again { after: release.plan.sampling.look_every.min(done_in), done_in })

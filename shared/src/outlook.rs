@@ -47,7 +47,7 @@ pub async fn told(release: &Release) -> Result<Vec<Finding>, Fault> {
     Ok(gates
         .iter()
         .map(|(name, compared, queries)| {
-            let history = queries.series(&set, &before, before.periods, 0).history;
+            let history = queries.series(&set, &before, before.end(), 0).history;
             let counts: Vec<f64> =
                 history.iter().map(|past| past.total.map_or(0.0, |total| total.of)).collect();
             let usual = counts.iter().sum::<f64>() / counts.len().max(1) as f64;

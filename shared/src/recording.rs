@@ -5,6 +5,7 @@
 //! count of bad events is 0 in a period that has requests, once the recording has that count anywhere.
 
 mod replay;
+mod taken;
 #[cfg(test)]
 mod tests;
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::fault::Fault;
 use crate::hook::Release;
+use crate::judge::series::Series;
 use crate::judge::{self, Evidence, Trial};
 use crate::metrics::{self, CountQueries, GateQueries, Query, SeriesSet, Side, Window};
 use crate::policy::chances::Chances;
@@ -11,6 +12,7 @@ use crate::policy::defaults;
 use crate::policy::gates::Bound;
 use crate::policy::gates::{Compared, Events, Gate, Measure, Metric, Rule, SlowerThan, Threshold};
 use crate::policy::plan::Sampling;
+use crate::recording::{self, Bad};
 use crate::verdict::{Caveat, Finding, Quantity};
 
 /// Periods before the shift from which the judge learns how noisy the service is: an hour of minutes.
@@ -36,6 +38,8 @@ pub struct Seen {
     pub findings: Vec<Finding>,
     /// The complete periods in which limits hold.
     pub window: Window,
+    /// What the comparisons looked at; `None` when nothing of it can be recorded.
+    pub recording: Option<recording::Traffic>,
 }
 
 /// Judges `gates` and the outage lane over the complete periods of `span`, as far as they are in.
@@ -54,27 +58,31 @@ pub async fn look(release: &Release, gates: &[Gate], span: Span, now: Timestamp)
     let answer = Answer {
         set: &set,
         read,
-        shift: read.periods - compared.periods,
+        shift: span.shift,
         first: read.periods - limited.periods,
         planned: planned(span, sampling),
     };
     let of_errors: Vec<Evidence> = down.iter().map(|limited| limited.evidence(&answer)).collect();
     let mut findings = vec![judge::outage(&release.plan.outage, &sum(&of_errors))];
     let chances = Chances::new(gates, release.plan.false_rollback_rate);
-    findings.extend(rules.iter().map(|asked| asked.finding(&answer, &chances)));
+    let (judged, recorded): (Vec<Finding>, Vec<_>) =
+        rules.iter().map(|asked| asked.judge(&answer, &chances)).unzip();
+    findings.extend(judged);
     for message in &set.messages {
         if let Some(finding) = findings.first_mut() {
             finding.caveats.push(Caveat::PartialData { message: message.clone() });
         }
     }
-    Ok(Seen { findings, window: limited })
+    let recorded: Vec<(Bad, Series)> = recorded.into_iter().flatten().collect();
+    let recording = recording::Traffic::taken(sampling.period, &recorded);
+    Ok(Seen { findings, window: limited, recording })
 }
 
-/// What CloudWatch answered, and where in it the shift and the limits begin.
+/// What CloudWatch answered, when the shift began, and which period is the first in which limits hold.
 struct Answer<'a> {
     set: &'a SeriesSet,
     read: Window,
-    shift: usize,
+    shift: Timestamp,
     first: usize,
     planned: usize,
 }
@@ -148,19 +156,22 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn finding(&self, answer: &Answer, chances: &Chances) -> Finding {
+    /// What the gate found, and the counts behind it if a recording can hold them.
+    fn judge(&self, answer: &Answer, chances: &Chances) -> (Finding, Option<(Bad, Series)>) {
         match self {
             Self::Limited(limited) => {
-                judge::threshold(limited.name, limited.threshold, &limited.evidence(answer))
+                (judge::threshold(limited.name, limited.threshold, &limited.evidence(answer)), None)
             }
-            Self::Compared { gate, compared, queries } => Trial {
-                gate,
-                series: queries.series(answer.set, &answer.read, answer.shift, answer.planned),
-                comparison: compared.comparison,
-                chance: chances.of(compared),
+            Self::Compared { gate, compared, queries } => {
+                let trial = Trial {
+                    gate,
+                    series: queries.series(answer.set, &answer.read, answer.shift, answer.planned),
+                    comparison: compared.comparison,
+                    chance: chances.of(compared),
+                };
+                (trial.finding(), Bad::of(&compared.events).map(|bad| (bad, trial.series)))
             }
-            .finding(),
-            Self::NothingUsual(gate) => judge::nothing_usual(gate),
+            Self::NothingUsual(gate) => (judge::nothing_usual(gate), None),
         }
     }
 }

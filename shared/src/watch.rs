@@ -155,6 +155,7 @@ impl Visit<'_> {
         report::looked(&self.about, release, &seen);
         findings = findings.and("traffic", Ok(seen.findings));
         if self.is_bad_enough(&findings) {
+            report::recorded(&self.about.deployment_id, seen.recording.as_ref());
             return Ok(Seen::Findings(findings));
         }
         Ok(Seen::Soon(pause(release, shifting_since, self.started)))

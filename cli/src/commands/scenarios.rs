@@ -39,20 +39,27 @@ pub fn read(path: &Path) -> Result<Scenario> {
     })
 }
 
-/// Plays the files, at most `jobs` at a time; false when an outcome is not the expected one.
-pub async fn run(
-    project: &Path,
-    binaries: &Path,
-    files: &[PathBuf],
-    as_json: bool,
-    jobs: usize,
-) -> Result<bool> {
-    if jobs == 0 {
+/// How scenarios are played, and what is made of it.
+pub struct How {
+    /// Print JSON instead of a table.
+    pub json: bool,
+    /// Scenarios at the same time.
+    pub jobs: usize,
+    /// Where recordings go.
+    pub record: Option<PathBuf>,
+}
+
+/// Plays the files; false when an outcome is not the expected one.
+pub async fn run(project: &Path, binaries: &Path, files: &[PathBuf], how: &How) -> Result<bool> {
+    if how.jobs == 0 {
         bail!("--jobs must be at least 1");
+    }
+    if let Some(folder) = &how.record {
+        std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
     }
     let scenarios: Vec<(String, Scenario)> =
         files.iter().map(|file| Ok((name(file), read(file)?))).collect::<Result<_>>()?;
-    let places = Arc::new(Semaphore::new(jobs));
+    let places = Arc::new(Semaphore::new(how.jobs));
     let mut running = JoinSet::new();
     for (index, (name, scenario)) in scenarios.into_iter().enumerate() {
         let (project, binaries, places) = (project.to_owned(), binaries.to_owned(), Arc::clone(&places));
@@ -66,7 +73,8 @@ pub async fn run(
     let mut results = Vec::new();
     while let Some(joined) = running.join_next().await {
         let (index, result) = joined?;
-        if !as_json {
+        record(&result, how.record.as_deref())?;
+        if !how.json {
             let mark = if result.differences().is_empty() { "as expected" } else { "NOT AS EXPECTED" };
             show::line(&format!("{:<36} {mark}", result.name));
         }
@@ -75,13 +83,24 @@ pub async fn run(
     results.sort_by_key(|(index, _)| *index);
     let results: Vec<Outcome> = results.into_iter().map(|(_, result)| result).collect();
     let good = results.iter().filter(|result| result.differences().is_empty()).count();
-    if as_json {
+    if how.json {
         show::line(&serde_json::to_string_pretty(&results.iter().map(to_json).collect::<Vec<_>>())?);
     } else {
         show::line(&format!("\n{}", table(&results)));
         show::line(&format!("\n{good} passed, {} failed", results.len() - good));
     }
     Ok(good == results.len())
+}
+
+/// Saves what the functions recorded; a rollout that ended before it took traffic has no recording.
+fn record(outcome: &Outcome, folder: Option<&Path>) -> Result<()> {
+    let recording = outcome.played.as_ref().ok().and_then(|played| played.recording.as_ref());
+    if let Some((folder, recording)) = folder.zip(recording) {
+        let file = folder.join(format!("{}.json", outcome.name));
+        std::fs::write(&file, format!("{recording}\n"))
+            .with_context(|| format!("failed to write {}", file.display()))?;
+    }
+    Ok(())
 }
 
 fn name(file: &Path) -> String {

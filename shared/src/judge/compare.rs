@@ -16,6 +16,8 @@ const OVERTIME: f64 = 0.02;
 /// which is from hardly an error in a week to every fifth request. Without far ratios a green that fails alone, after a
 /// blue that never failed, would be explained by an incident.
 const RATIOS: (f64, f64) = (0.2, 14.0);
+/// Shares of what nobody cares about that green may be shown to stay below it by.
+const SPARED: [f64; 3] = [0.5, 0.2, 0.05];
 /// Beliefs and motions that history leaves with less than this weight are dropped.
 const LEAST_WEIGHT: f64 = 1e-3;
 
@@ -39,7 +41,7 @@ pub struct Evidence {
     pub against_tolerated: f64,
     /// Against "green's bad events are too few to care".
     pub against_ignored: f64,
-    /// Against "green is worse than what a pass allows".
+    /// Against "green is worse than what a pass allows": than so many times blue, and than what nobody cares about.
     pub for_pass: f64,
 }
 
@@ -177,6 +179,8 @@ struct World {
     cared: Vec<f64>,
     /// Green's own rate is what nobody cares about.
     ignored: f64,
+    /// Green's own rate is a share of what nobody cares about.
+    spared: [f64; SPARED.len()],
     /// Room to work in.
     room: Room,
 }
@@ -266,20 +270,25 @@ impl Process {
             logs.push(rest + world.good.log_total());
         });
         let failing = sum(&mut |world, logs| logs.push(world.failing.log_total()));
-        let against_ignored = if self.ignore_below > 0.0 {
+        let not_so_many_times = good - failing;
+        let (against_ignored, for_pass) = if self.ignore_below > 0.0 {
             let cared = sum(&mut |world, logs| {
                 logs.extend(&world.cared);
                 logs.push(rest + world.ignored);
             });
-            cared - sum(&mut |world, logs| logs.push(world.ignored))
+            let spared = sum(&mut |world, logs| logs.extend(&world.spared)) - (SPARED.len() as f64).ln();
+            let ignored = sum(&mut |world, logs| logs.push(world.ignored));
+            // Either is enough; the mean of both is evidence, the larger would not be.
+            let either = log_sum(&[not_so_many_times, spared - ignored]) - 2.0_f64.ln();
+            (cared - ignored, either)
         } else {
-            f64::INFINITY
+            (f64::INFINITY, not_so_many_times)
         };
         Evidence {
             against_good: worse - good,
             against_tolerated: intolerable - tolerated,
             against_ignored,
-            for_pass: good - failing,
+            for_pass,
         }
     }
 }
@@ -323,6 +332,7 @@ impl World {
             failing: life,
             cared: vec![f64::NEG_INFINITY; ratios],
             ignored: 0.0,
+            spared: [0.0; SPARED.len()],
             room: Room::default(),
         }
     }
@@ -365,6 +375,9 @@ impl World {
             *cared = joined + log(least * ratio.times);
         }
         self.ignored += log(least);
+        for (spared, share) in self.spared.iter_mut().zip(SPARED) {
+            *spared += log(least * share);
+        }
     }
 }
 
@@ -401,7 +414,7 @@ mod tests {
     fn the_evidence_is_what_an_independent_computation_gives() {
         let cases: Value = serde_json::from_str(include_str!("../../tests/golden/evidence.json")).unwrap();
         let cases = cases.as_array().unwrap();
-        assert_eq!(cases.len(), 6);
+        assert_eq!(cases.len(), 7);
         for case in cases {
             let number = |key: &str| case[key].as_f64().unwrap();
             let comparison = Comparison {

@@ -42,10 +42,9 @@ impl Trial<'_> {
                 let summary = format!("{levels}: {by_chance} if green were as good as blue");
                 Finding { by_chance: Some(by_chance), ..self.told(Outcome::Fail, summary) }
             }
-            Decision::Pass(_) => self.told(
-                Outcome::Pass,
-                format!("{levels}: shown not to be {} times as bad", self.comparison.pass_below),
-            ),
+            Decision::Pass(_) => {
+                self.told(Outcome::Pass, format!("{levels}: shown to be less than {}", self.passing()))
+            }
             Decision::Unclear => {
                 self.told(Outcome::Inconclusive, format!("{levels}: no regression seen; {}", self.visible()))
             }
@@ -68,6 +67,13 @@ impl Trial<'_> {
         ByChance { chance: (-evidence.for_rollback()).exp(), allowed: self.chance }
     }
 
+    /// What green must be shown to stay below.
+    fn passing(&self) -> String {
+        let Comparison { pass_below, ignore_below, .. } = self.comparison;
+        let times = format!("{pass_below} times as bad as blue");
+        if ignore_below > 0.0 { format!("{times}, or than {}", Quantity::share(ignore_below)) } else { times }
+    }
+
     /// What this rollout could have shown.
     fn visible(&self) -> String {
         let traffic: Vec<Traffic> = self
@@ -83,10 +89,10 @@ impl Trial<'_> {
         let sure = (1.0 - PASSED_BY_CHANCE) * 100.0;
         match found {
             Some(Findable { ratio, share }) => format!(
-                "with this traffic one of {} times as many ({} of all) or more is found 4 times in 5, and less than {} times is not shown with {sure:.0} % either",
-                Quantity::plain(ratio),
+                "with this traffic, {} of bad events or more ({} times the usual) are found 4 times in 5, and it is not shown with {sure:.0} % that green is less than {}",
                 Quantity::share(share),
-                self.comparison.pass_below
+                Quantity::plain(ratio),
+                self.passing()
             ),
             None => "there is too little traffic to see any".to_owned(),
         }

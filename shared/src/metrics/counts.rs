@@ -1,5 +1,7 @@
 //! Counts of both colours and of the time before, as CloudWatch queries and as what the judge compares.
 
+use jiff::Timestamp;
+
 use super::{Query, SeriesSet, Side, Window, fill};
 use crate::judge::series::{Count, Pair, Past, Series};
 use crate::policy::defaults;
@@ -48,16 +50,17 @@ impl CountQueries {
             .flat_map(|counted| [&counted.bad, &counted.of])
     }
 
-    /// What came back, from `first` (an index into the window) on as the rollout, before it as history. History is
-    /// the sum over both target groups, since the colours swap with every deployment.
-    pub fn series(&self, set: &SeriesSet, window: &Window, first: usize, planned: usize) -> Series {
+    /// What came back: as the rollout since the shift began, as history before. The period in which it began is
+    /// neither. History is the sum over both target groups, since the colours swap with every deployment.
+    pub fn series(&self, set: &SeriesSet, window: &Window, shift: Timestamp, planned: usize) -> Series {
+        let (before, first) = window.parted_at(shift);
         let counts = |counted: &Counted| -> Vec<Option<Count>> {
             let (bad, of) = (set.get(&counted.bad, window), set.get(&counted.of, window));
             bad.iter().zip(of).map(|(bad, of)| count(*bad, of)).collect()
         };
         let (green, blue) = (counts(&self.green), counts(&self.blue));
         let zones: Vec<Vec<Option<Count>>> = self.zones.iter().map(counts).collect();
-        let history = (0..first)
+        let history = (0..before)
             .map(|period| {
                 // With both target groups in use, blue's zones are not the whole service's.
                 let alone = green[period].is_none();

@@ -58,6 +58,15 @@ impl Window {
         self.start.saturating_add(self.period * self.periods as u32).unwrap_or(self.start)
     }
 
+    /// How many periods are over at `at`, and how many begin before it. They differ by the one that `at` is within.
+    pub fn parted_at(&self, at: Timestamp) -> (usize, usize) {
+        let offset = at.as_millisecond() - self.start.as_millisecond();
+        let period_ms = self.period.as_millis() as i64;
+        let whole = |periods: i64| usize::try_from(periods).unwrap_or(0).min(self.periods);
+        let over = offset.div_euclid(period_ms);
+        (whole(over), whole(over + i64::from(offset.rem_euclid(period_ms) != 0)))
+    }
+
     /// The period that begins at `at` (milliseconds since the epoch), if it is within the window.
     pub fn index_of(&self, at_ms: i64) -> Option<usize> {
         let offset = at_ms - self.start.as_millisecond();
@@ -182,6 +191,12 @@ mod tests {
         assert_eq!(window.index_of(10 * minute), None);
         let before = window.with_history(3);
         assert_eq!((before.start, before.periods, before.end()), (at(8 * minute), 5, window.end()));
+        // Minutes 8 and 9 are over, minute 10 is neither before the shift nor after it.
+        assert_eq!(before.parted_at(at(10 * minute + 1)), (2, 3));
+        assert_eq!(before.parted_at(at(10 * minute)), (2, 2));
+        assert_eq!(before.parted_at(at(minute)), (0, 0));
+        assert_eq!(before.parted_at(before.end()), (5, 5));
+        assert_eq!(before.parted_at(Timestamp::MAX), (5, 5));
     }
 
     proptest! {

@@ -223,7 +223,7 @@ pub enum Bad {
 
 impl Bad {
     /// What stands for a gate's metrics in a recording.
-    fn of(events: &Events) -> Option<Self> {
+    pub fn of(events: &Events) -> Option<Self> {
         match events {
             Events::Counts { bad, of } if of.name == "RequestCount" => match bad.name.as_str() {
                 "HTTPCode_Target_5XX_Count" => Some(Self::ServerErrors),

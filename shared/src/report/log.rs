@@ -6,11 +6,15 @@ use serde_json::{Value, json};
 use tracing::{error, info};
 
 use super::{About, counters, markdown};
-use crate::event::Stage;
+use crate::event::{DeploymentId, Stage};
 use crate::fault::Fault;
 use crate::hook::Release;
+use crate::recording::Traffic;
 use crate::traffic::Seen;
 use crate::verdict::Verdict;
+
+/// CloudWatch Logs takes no event above 256 KiB from Lambda without breaking it up; a day of minutes is longer.
+const LONGEST: usize = 250_000;
 
 /// Writes the verdict: as one JSON line for queries, as Markdown for people, and as counters.
 pub fn verdict(about: &About, verdict: &Verdict, duration_ms: u64) {
@@ -70,6 +74,22 @@ pub fn looked(about: &About, release: &Release, seen: &Seen) {
         "periods": seen.window.periods,
         "readings": readings,
     }));
+}
+
+/// Logs what the comparisons looked at, for `shiftgate replay`; the value of `recording` is a recording as it stands.
+pub fn recorded(deployment_id: &DeploymentId, recording: Option<&Traffic>) {
+    let Some(recording) = recording else { return };
+    let mut event = json!({
+        "level": "INFO",
+        "message": "recording",
+        "deployment_id": deployment_id,
+        "recording": recording,
+    });
+    if event.to_string().len() > LONGEST {
+        event["recording"] = Value::Null;
+        event["why"] = "too long for one event of CloudWatch Logs".into();
+    }
+    line(&event);
 }
 
 /// Logs that the watch has nothing to do any more.

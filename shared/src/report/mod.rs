@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub use log::{failure, handed_over, looked, verdict, watch_over};
+pub use log::{failure, handed_over, looked, recorded, verdict, watch_over};
 pub use markdown::markdown;
 
 use crate::aws::{self, Aws};

@@ -13,6 +13,7 @@ from scipy.stats import nbinom
 STEP, TOP = 0.1, 0.7
 LEAST_NOISE, MOST_NOISE, JUMP, LEAST_DEVIATION = 0.05**2, 1.3, 0.0002, 0.15
 AT_ONCE, OVERTIME = 0.6, 0.02
+SPARED = (0.5, 0.2, 0.05)
 
 
 def ratios():
@@ -112,7 +113,8 @@ def evidence(case):
     grid = ratios()
     tolerated = int(np.floor(np.log(case["tolerate"]) / STEP + 0.5))
     passing = max(int(np.floor(np.log(case["pass_below"]) / STEP + 0.5)), tolerated + 1)
-    terms = {name: [] for name in ("good", "worse", "intolerable", "tolerated", "failing", "cared", "ignored")}
+    terms = {name: [] for name in ("good", "worse", "intolerable", "tolerated", "failing", "cared", "ignored",
+                                    "spared")}
     for weight, noise, history_noise, level_noise in beliefs(known):
         noise, history_noise = max(noise, LEAST_NOISE), max(history_noise, LEAST_NOISE)
         deviation = max(np.sqrt(np.log1p(level_noise)), LEAST_DEVIATION)
@@ -169,6 +171,9 @@ def evidence(case):
             ignored = np.cumsum(own[0])
             terms["ignored"].append(world + ignored)
             terms["cared"].append(world + rest + ignored)
+            for share_ in SPARED:
+                low_ = np.array([loglik(p["green"], least * share_, noise)[0] for p in window])
+                terms["spared"].append(world - np.log(len(SPARED)) + np.cumsum(low_))
             for steps, share_ in grid:
                 for onset in range(len(window)):
                     series = np.where(np.arange(len(window)) >= onset, own[steps], own[0])
@@ -177,9 +182,10 @@ def evidence(case):
                     terms["cared"].append(log)
     total = {name: logsumexp(logs_, axis=0) for name, logs_ in terms.items()}
     return [
-        dict(against_good=g, against_tolerated=t, against_ignored=i, for_pass=p)
-        for g, t, i, p in zip(total["worse"] - total["good"], total["intolerable"] - total["tolerated"],
-                              total["cared"] - total["ignored"], total["good"] - total["failing"])
+        dict(against_good=g, against_tolerated=t, against_ignored=i, for_pass=np.logaddexp(p, s) - np.log(2))
+        for g, t, i, p, s in zip(total["worse"] - total["good"], total["intolerable"] - total["tolerated"],
+                              total["cared"] - total["ignored"], total["good"] - total["failing"],
+                                 total["spared"] - total["ignored"])
     ]
 
 
@@ -203,6 +209,8 @@ def cases():
         dict(base, name="no zones, a noisy level", history=shared, window=worse),
         dict(base, name="no history", history=[], window=worse),
         dict(base, name="an incident on both, then green alone", history=quiet, window=incident),
+        dict(base, name="hardly an error, ever", history=[count(3000, 0)] * 12,
+             window=[dict(blue=count(2700, 0), green=count(4000, bad)) for bad in (0, 0, 1, 0)]),
         dict(base, name="nothing bad", history=quiet, tolerate=2.0, planned=3,
              window=[dict(blue=count(1500, 3), green=count(1500, 3))] * 3),
     ]
