@@ -72,8 +72,8 @@ fn counts(counted: &[(Bad, Option<Count>)]) -> Counts {
         }
     }
     let of = |slow: bool| {
-        let of_kind = counted.iter().filter(|(bad, _)| slow == (*bad == Bad::SlowRequests));
-        of_kind.filter_map(|(_, count)| Some(count.as_ref()?.of)).next()
+        let mut of_kind = counted.iter().filter(|(bad, _)| slow == (*bad == Bad::SlowRequests));
+        of_kind.find_map(|(_, count)| Some(count.as_ref()?.of))
     };
     counts.requests = of(false).or(of(true)).map_or(Tally::NoData, Tally::Of);
     counts
