@@ -283,7 +283,10 @@ impl Play<'_> {
             reason: text(line, "reason"),
             line: line.clone(),
         });
-        let recording = of_kind("recording").last().map(|line| line["recording"].clone());
+        let recording = lines
+            .iter()
+            .rfind(|line| line["message"] == "recording" && line["deployment_id"] == record.id.as_str())
+            .map(|line| line["recording"].clone());
         // A function writes its verdict right after the recording that it came from.
         let after = lines.iter().skip_while(|line| recording.as_ref() != Some(&line["recording"]));
         let verdict = after.into_iter().find(|line| line["message"] == "verdict");
