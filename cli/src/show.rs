@@ -7,6 +7,7 @@ use std::time::Duration;
 use console::style;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
+use shiftgate::verdict::ByChance;
 use shiftgate_lab::codedeploy::{Creator, EventStatus, Happening};
 use shiftgate_lab::traffic::Stats;
 use shiftgate_lab::world::Progress;
@@ -153,8 +154,13 @@ fn look(line: &Value) -> String {
         .filter_map(|reading| {
             let value = reading["value"].as_str()?;
             let check = reading["check"].as_str()?;
-            (check != "outage")
-                .then(|| format!("{check} {value} (limit {})", reading["limit"].as_str().unwrap_or("none")))
+            let by_chance = &reading["by_chance"];
+            let against = match (by_chance["chance"].as_f64(), by_chance["allowed"].as_f64()) {
+                (Some(chance), _) if chance > 0.5 => String::new(),
+                (Some(chance), Some(allowed)) => format!(": {}", ByChance { chance, allowed }),
+                _ => format!(" (limit {})", reading["limit"].as_str().unwrap_or("none")),
+            };
+            (check != "outage").then(|| format!("{check} {value}{against}"))
         })
         .collect();
     if readings.is_empty() {

@@ -9,6 +9,8 @@ use crate::change;
 use crate::clock;
 use crate::fault::{Fault, FaultKind};
 use crate::hook::Release;
+use crate::policy::gates::{Gate, Rule};
+use crate::policy::plan::Plan;
 use crate::preflight;
 use crate::readiness;
 use crate::report;
@@ -24,7 +26,7 @@ pub async fn look(release: &mut Release) -> Result<Step, Fault> {
     let now = clock::now();
     let bake_ends = after(shift_ended, release.plan.bake_for);
     let during_shift = Span { shift: shift_began, from: shift_began, until: shift_ended };
-    let during_shift = traffic::look(release, &release.plan.traffic, during_shift, now).await?;
+    let during_shift = traffic::look(release, &of_the_shift_alone(&release.plan), during_shift, now).await?;
     let until_now = Span { shift: shift_began, from: shift_ended, until: bake_ends };
     let during_bake = traffic::look(release, &release.plan.bake, until_now, now).await?;
     let changed = change::look(release, &release.plan.bake, until_now, now).await;
@@ -48,6 +50,17 @@ pub async fn look(release: &mut Release) -> Result<Step, Fault> {
     } else {
         Ok(Step::Again { after: release.plan.sampling.look_every.min(done_in), done_in })
     }
+}
+
+/// The gates that are judged on the shift alone. Comparisons that the bake has too go on there, with the evidence of the
+/// shift; to judge them twice would spend their chance twice.
+fn of_the_shift_alone(plan: &Plan) -> Vec<Gate> {
+    let goes_on = |gate: &Gate| {
+        plan.bake_for > Duration::ZERO
+            && matches!(gate.rule, Rule::Compared(_))
+            && plan.bake.iter().any(|later| later.rule == gate.rule)
+    };
+    plan.traffic.iter().filter(|gate| !goes_on(gate)).cloned().collect()
 }
 
 fn named(findings: Vec<Finding>, when: &str) -> Vec<Finding> {

@@ -11,14 +11,13 @@ use crate::judge::power::{Findable, Traffic, smallest_found};
 use crate::metrics::{self, CountQueries, Query, Window};
 use crate::policy::chances::Chances;
 use crate::policy::gates::{Compared, Events, Rule};
+use crate::rollout::schedule::green_shares;
 use crate::traffic::HISTORY;
 use crate::verdict::{Caveat, Finding, Outcome, Quantity};
 
 /// A regression that is larger than this many times, and than this share of requests, should not escape; if it can, the
 /// report says that there is too little traffic.
 const LARGE: Findable = Findable { ratio: 10.0, share: 0.01 };
-/// A custom deployment configuration is taken to be a canary of 10 % for a quarter of an hour.
-const UNKNOWN: (f64, usize) = (0.1, 15);
 
 /// Says, for each comparison of counts, what it will be able to see. It always passes: what could not be seen is judged
 /// after the shift, by what was there.
@@ -42,7 +41,7 @@ pub async fn told(release: &Release) -> Result<Vec<Finding>, Fault> {
         .collect();
     let queries: Vec<Query> = gates.iter().flat_map(|(_, _, queries)| queries.all().cloned()).collect();
     let set = metrics::read(&release.aws, &queries, &before).await?;
-    let shares = shares(&release.rollout.configuration, plan.sampling.period, plan.bake_for);
+    let shares = green_shares(&release.rollout.configuration, plan.sampling.period, plan.bake_for);
     let chances = Chances::new(&plan.traffic, plan.false_rollback_rate);
     Ok(gates
         .iter()
@@ -81,45 +80,5 @@ fn finding(gate: &str, usual: f64, periods: usize, period: Duration, found: Opti
         told.but(Caveat::LowTraffic)
     } else {
         told
-    }
-}
-
-/// Green's share of the traffic in each period, by the name of a configuration of CodeDeploy, with the bake at the end.
-fn shares(configuration: &str, period: Duration, bake: Duration) -> Vec<f64> {
-    let periods = |minutes: f64| ((minutes * 60.0 / period.as_secs_f64()).round() as usize).max(1);
-    let name = configuration.trim_start_matches("CodeDeployDefault.ECS");
-    let numbers: Vec<f64> = name
-        .split(|letter: char| !letter.is_ascii_digit())
-        .filter_map(|digits| digits.parse().ok())
-        .collect();
-    let mut shares = match numbers.as_slice() {
-        [percent, minutes] if name.starts_with("Canary") => vec![percent / 100.0; periods(*minutes)],
-        [percent, minutes] if name.starts_with("Linear") && *percent > 0.0 => {
-            let steps = (100.0 / percent).ceil() as usize;
-            let step = |step: usize| vec![(percent / 100.0 * step as f64).min(1.0); periods(*minutes)];
-            (1..steps).flat_map(step).collect()
-        }
-        _ if name == "AllAtOnce" => Vec::new(),
-        _ => vec![UNKNOWN.0; UNKNOWN.1],
-    };
-    shares.extend(vec![1.0; periods(bake.as_secs_f64() / 60.0)]);
-    shares
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn configurations_are_read_by_their_names() {
-        let minutes = |name: &str| shares(name, Duration::from_mins(1), Duration::from_mins(2));
-        assert_eq!(
-            minutes("CodeDeployDefault.ECSCanary10Percent5Minutes"),
-            [0.1, 0.1, 0.1, 0.1, 0.1, 1.0, 1.0]
-        );
-        let linear = minutes("CodeDeployDefault.ECSLinear10PercentEvery3Minutes");
-        assert_eq!((linear.len(), linear[0], linear[26]), (9 * 3 + 2, 0.1, 0.9));
-        assert_eq!(minutes("CodeDeployDefault.ECSAllAtOnce"), [1.0, 1.0]);
-        assert_eq!(minutes("our-own").len(), 17);
     }
 }

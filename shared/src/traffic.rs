@@ -11,8 +11,8 @@ use crate::policy::chances::Chances;
 use crate::policy::defaults;
 use crate::policy::gates::Bound;
 use crate::policy::gates::{Compared, Events, Gate, Measure, Metric, Rule, SlowerThan, Threshold};
-use crate::policy::plan::Sampling;
 use crate::recording::{self, Bad};
+use crate::rollout::schedule::green_shares;
 use crate::verdict::{Caveat, Finding, Quantity};
 
 /// Periods before the shift from which the judge learns how noisy the service is: an hour of minutes.
@@ -60,7 +60,7 @@ pub async fn look(release: &Release, gates: &[Gate], span: Span, now: Timestamp)
         read,
         shift: span.shift,
         first: read.periods - limited.periods,
-        planned: planned(span, sampling),
+        planned: green_shares(&release.rollout.configuration, sampling.period, release.plan.bake_for).len(),
     };
     let of_errors: Vec<Evidence> = down.iter().map(|limited| limited.evidence(&answer)).collect();
     let mut findings = vec![judge::outage(&release.plan.outage, &sum(&of_errors))];
@@ -84,18 +84,8 @@ struct Answer<'a> {
     read: Window,
     shift: Timestamp,
     first: usize,
+    /// Periods of the whole rollout. The same in the shift and in the bake, so that evidence goes on.
     planned: usize,
-}
-
-/// Periods that the whole window will have; when that is not known, the usual length of a shift.
-fn planned(span: Span, sampling: &Sampling) -> usize {
-    let whole = Window::complete(
-        span.shift,
-        span.until,
-        span.until,
-        &Sampling { ingestion_delay: std::time::Duration::ZERO, ..*sampling },
-    );
-    if span.until == Timestamp::MAX { defaults::USUAL_PERIODS } else { whole.periods }
 }
 
 /// The usual 99th percentile before the shift, for the comparisons that leave it to the service which samples are slow.

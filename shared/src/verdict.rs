@@ -131,7 +131,7 @@ impl fmt::Display for ByChance {
 /// A chance (0 to 1) as people say it, such as `1 in 3400`.
 pub fn one_in(chance: f64) -> String {
     let times = 1.0 / chance;
-    if times < 1e6 { format!("1 in {times:.0}") } else { "1 in a million and more".to_owned() }
+    if times < 1e6 { format!("1 in {times:.0}") } else { "less than 1 in a million".to_owned() }
 }
 
 /// Why a finding may mislead, or what it did not cover.

@@ -38,9 +38,8 @@ impl Trial<'_> {
         };
         let finding = match decision {
             Decision::RollBack(period) => {
-                let by_chance = self.by_chance(&evidence[period]);
-                let summary = format!("{levels}: {by_chance} if green were as good as blue");
-                Finding { by_chance: Some(by_chance), ..self.told(Outcome::Fail, summary) }
+                let by_chance = self.by_chance(&evidence[..=period]);
+                self.told(Outcome::Fail, format!("{levels}: {by_chance} if green were as good as blue"))
             }
             Decision::Pass(_) => {
                 self.told(Outcome::Pass, format!("{levels}: shown to be less than {}", self.passing()))
@@ -54,6 +53,7 @@ impl Trial<'_> {
             blue: seen.blue.map(|blue| Quantity::share(blue.bad / blue.of)),
             samples: Some(green.of as u64),
             periods: Some(seen.periods),
+            by_chance: Some(self.by_chance(&evidence[..seen.until])),
             ..finding
         };
         self.with_caveats(finding)
@@ -63,8 +63,10 @@ impl Trial<'_> {
         Finding::new(self.gate, outcome, summary)
     }
 
-    fn by_chance(&self, evidence: &Evidence) -> ByChance {
-        ByChance { chance: (-evidence.for_rollback()).exp(), allowed: self.chance }
+    /// The strongest evidence there was, at most 1 in 1.
+    fn by_chance(&self, evidence: &[Evidence]) -> ByChance {
+        let most = evidence.iter().map(Evidence::for_rollback).fold(0.0, f64::max);
+        ByChance { chance: (-most).exp(), allowed: self.chance }
     }
 
     /// What green must be shown to stay below.
@@ -109,24 +111,28 @@ impl Trial<'_> {
 
 /// The counts up to a decision.
 struct Seen {
+    /// Periods up to it.
+    until: usize,
     green: Option<Count>,
     blue: Option<Count>,
+    /// Those in which green had data.
     periods: usize,
 }
 
 impl Seen {
     fn until(series: &Series, decision: Decision) -> Self {
-        let periods = match decision {
+        let until = match decision {
             Decision::RollBack(period) => period + 1,
             Decision::Pass(_) | Decision::Unclear => series.window.len(),
         };
-        let window = &series.window[..periods];
+        let window = &series.window[..until];
         let sum = |counts: &mut dyn Iterator<Item = Count>| {
             counts
                 .reduce(|sum, count| Count { of: sum.of + count.of, bad: sum.bad + count.bad })
                 .filter(|sum| sum.of > 0.0)
         };
         Self {
+            until,
             green: sum(&mut window.iter().filter_map(|pair| pair.green)),
             blue: sum(&mut window.iter().filter_map(|pair| pair.blue)),
             periods: window.iter().filter(|pair| pair.green.is_some_and(|green| green.of > 0.0)).count(),

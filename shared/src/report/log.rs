@@ -61,6 +61,7 @@ pub fn looked(about: &About, release: &Release, seen: &Seen) {
                 "outcome": finding.outcome,
                 "value": finding.value.map(|value| value.to_string()),
                 "limit": finding.limit.map(|limit| limit.to_string()),
+                "by_chance": finding.by_chance,
                 "blue": finding.blue.map(|blue| blue.to_string()),
             })
         })

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::About;
-use crate::verdict::{Finding, Verdict};
+use crate::verdict::{ByChance, Finding, Verdict, one_in};
 
 /// The verdict as Markdown: the answer with its reason, a table of all findings, the caveats, and what to do.
 pub fn markdown(about: &About, verdict: &Verdict) -> String {
@@ -29,12 +29,16 @@ fn write(text: &mut String, about: &About, verdict: &Verdict) -> std::fmt::Resul
         None => writeln!(text, ". Policy: not read.")?,
     }
     if !verdict.findings.is_empty() {
-        writeln!(text, "\n| check | outcome | value | limit | blue | requests | what was seen |")?;
-        writeln!(text, "|---|---|---|---|---|---|---|")?;
+        writeln!(
+            text,
+            "\n| check | outcome | value | limit | blue | requests | by chance | what was seen |"
+        )?;
+        writeln!(text, "|---|---|---|---|---|---|---|---|")?;
         for finding in &verdict.findings {
             row(text, finding)?;
         }
     }
+    budget(text, &verdict.findings)?;
     let caveats: Vec<String> = verdict
         .caveats
         .iter()
@@ -60,13 +64,32 @@ fn row(text: &mut String, finding: &Finding) -> std::fmt::Result {
     let outcome = if finding.fault.is_some() { "not checked" } else { finding.outcome.as_str() };
     writeln!(
         text,
-        "| {} | {outcome} | {} | {} | {} | {} | {} |",
+        "| {} | {outcome} | {} | {} | {} | {} | {} | {} |",
         cell(&finding.check),
         shown(finding.value),
         shown(finding.limit),
         shown(finding.blue),
         finding.samples.map(|samples| samples.to_string()).unwrap_or_default(),
+        finding.by_chance.map(|by_chance| one_in(by_chance.chance)).unwrap_or_default(),
         cell(&finding.summary),
+    )
+}
+
+/// How the chance of a false rollback is shared, and who has used up its part.
+fn budget(text: &mut String, findings: &[Finding]) -> std::fmt::Result {
+    let shares: Vec<(&str, ByChance)> =
+        findings.iter().filter_map(|finding| Some((finding.check.as_str(), finding.by_chance?))).collect();
+    if shares.is_empty() {
+        return Ok(());
+    }
+    let all: f64 = shares.iter().map(|(_, by_chance)| by_chance.allowed).sum();
+    let parts: Vec<String> =
+        shares.iter().map(|(check, by_chance)| format!("{check} {}", one_in(by_chance.allowed))).collect();
+    writeln!(
+        text,
+        "\nOf releases as good as blue, these checks roll back at most {} by chance: {}.",
+        one_in(all),
+        parts.join("; ")
     )
 }
 
@@ -102,6 +125,10 @@ mod tests {
                 blue: Some(Quantity::share(0.001)),
                 samples: Some(226),
                 ..Finding::new("server errors", Outcome::Fail, "green 5.3 % | worst of 4\nperiods")
+            },
+            Finding {
+                by_chance: Some(ByChance { chance: 0.3, allowed: 0.0045 }),
+                ..Finding::new("connection errors", Outcome::Inconclusive, "no regression seen")
             },
             Finding::new("latency", Outcome::Pass, "fine").but(Caveat::BlueFromBefore),
             Finding::from_fault(

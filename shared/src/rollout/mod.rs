@@ -2,6 +2,7 @@
 
 mod deployment;
 mod discover;
+pub mod schedule;
 
 use jiff::Timestamp;
 
