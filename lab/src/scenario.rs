@@ -8,6 +8,7 @@ use shiftgate::policy::values::Span;
 use shiftgate::yaml::{Document, Problem};
 
 use crate::application::Behaviour;
+use crate::cloudwatch::TrimmedCounts;
 use crate::codedeploy::Shift;
 use crate::fault::Fault;
 
@@ -33,6 +34,8 @@ pub struct Scenario {
     pub alarms: BTreeMap<String, bool>,
     /// The policy; the built-in defaults without it.
     pub policy: Option<serde_json::Value>,
+    /// What CloudWatch makes of trimmed counts, by which slow requests are counted: `served`, `empty` or `refused`.
+    pub trimmed_counts: TrimmedCounts,
     /// Functions whose binary is killed: so long after it got its event, once.
     pub kill: BTreeMap<String, Span>,
     /// What must come of it.

@@ -135,6 +135,7 @@ pub async fn play(
     for (name, ringing) in &scenario.alarms {
         account.services.cloudwatch.set_alarm_state(name, *ringing);
     }
+    account.services.cloudwatch.set_trimmed_counts(scenario.trimmed_counts);
     for (binary, after) in &scenario.kill {
         let function = account.template.function(binary).with_context(|| format!("no function {binary}"))?;
         account.services.lambda.kill_next(&function.name, after.0, 1)?;

@@ -43,6 +43,7 @@ pub mod readiness;
 pub mod recording;
 pub mod report;
 pub mod rollout;
+pub mod slower;
 pub mod smoke;
 pub mod telemetry;
 pub mod traffic;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::hook::Release;
 use crate::judge::series::Series;
 use crate::judge::{self, Evidence, Trial};
@@ -13,6 +13,7 @@ use crate::policy::gates::Bound;
 use crate::policy::gates::{Compared, Events, Gate, Measure, Metric, Rule, SlowerThan, Threshold};
 use crate::recording::{self, Bad};
 use crate::rollout::schedule::green_shares;
+use crate::slower;
 use crate::verdict::{Caveat, Finding, Quantity};
 
 /// Periods before the shift from which the judge learns how noisy the service is: an hour of minutes.
@@ -54,7 +55,7 @@ pub async fn look(release: &Release, gates: &[Gate], span: Span, now: Timestamp)
     let rules: Vec<Asked> = gates.iter().filter_map(|gate| Asked::new(gate, slow, release)).collect();
     let queries: Vec<Query> =
         down.iter().flat_map(Limited::queries).chain(rules.iter().flat_map(Asked::queries)).collect();
-    let set = metrics::read(&release.aws, &queries, &read).await?;
+    let set = read_counts(release, &queries, &read).await?;
     let answer = Answer {
         set: &set,
         read,
@@ -65,15 +66,23 @@ pub async fn look(release: &Release, gates: &[Gate], span: Span, now: Timestamp)
     let of_errors: Vec<Evidence> = down.iter().map(|limited| limited.evidence(&answer)).collect();
     let mut findings = vec![judge::outage(&release.plan.outage, &sum(&of_errors))];
     let chances = Chances::new(gates, release.plan.false_rollback_rate);
-    let (judged, recorded): (Vec<Finding>, Vec<_>) =
-        rules.iter().map(|asked| asked.judge(&answer, &chances)).unzip();
-    findings.extend(judged);
+    let mut recorded: Vec<(Bad, Series)> = Vec::new();
+    for asked in &rules {
+        let (finding, counts) = match asked.uncounted(&answer) {
+            Some((gate, rule, metric)) => {
+                let chance = chances.of(rule);
+                (slower::look(release, gate, metric, &compared, chance).await?, None)
+            }
+            None => asked.judge(&answer, &chances),
+        };
+        findings.push(finding);
+        recorded.extend(counts);
+    }
     for message in &set.messages {
         if let Some(finding) = findings.first_mut() {
             finding.caveats.push(Caveat::PartialData { message: message.clone() });
         }
     }
-    let recorded: Vec<(Bad, Series)> = recorded.into_iter().flatten().collect();
     let recording = recording::Traffic::taken(sampling.period, &recorded);
     Ok(Seen { findings, window: limited, recording })
 }
@@ -86,6 +95,18 @@ struct Answer<'a> {
     first: usize,
     /// Periods of the whole rollout. The same in the shift and in the bake, so that evidence goes on.
     planned: usize,
+}
+
+/// Reads all counts. Where CloudWatch refuses the statistic that counts slow samples, it refuses the whole call; the other
+/// gates must not be blind for that.
+async fn read_counts(release: &Release, queries: &[Query], window: &Window) -> Result<SeriesSet, Fault> {
+    let read = metrics::read(&release.aws, queries, window).await;
+    let refused = matches!(&read, Err(fault) if fault.kind == FaultKind::NotFound);
+    if !refused || !queries.iter().any(Query::is_trimmed_count) {
+        return read;
+    }
+    let others: Vec<Query> = queries.iter().filter(|query| !query.is_trimmed_count()).cloned().collect();
+    metrics::read(&release.aws, &others, window).await
 }
 
 /// The usual 99th percentile before the shift, for the comparisons that leave it to the service which samples are slow.
@@ -144,6 +165,13 @@ impl<'a> Asked<'a> {
             Self::Compared { queries, .. } => queries.all().cloned().collect(),
             Self::NothingUsual(_) => Vec::new(),
         }
+    }
+
+    /// A gate whose slow samples CloudWatch does not count, and the metric.
+    fn uncounted(&self, answer: &Answer) -> Option<(&'a str, &'a Compared, &'a Metric)> {
+        let Self::Compared { gate, compared, queries } = self else { return None };
+        let Events::Slow { metric, .. } = &compared.events else { return None };
+        (!queries.are_counted(answer.set, &answer.read)).then_some((*gate, *compared, metric))
     }
 
     /// What the gate found, and the counts behind it if a recording can hold them.

@@ -163,6 +163,13 @@ pub enum Caveat {
     },
     /// So little traffic that only a large regression can be told from chance.
     LowTraffic,
+    /// CloudWatch does not count the samples above a limit.
+    NoTrimmedCount {
+        /// The metric.
+        metric: String,
+        /// The percentile that was compared instead, such as 95.
+        percentile: u32,
+    },
     /// Blue had no data at all, so a comparison with it was not possible.
     NoBlue,
     /// CloudWatch answered only in part.
@@ -211,6 +218,10 @@ impl fmt::Display for Caveat {
             ),
             Self::LowTraffic => f.write_str(
                 "so little traffic that only a large regression can be told from chance; a larger first step, a longer shift or more smoke checks would show more",
+            ),
+            Self::NoTrimmedCount { metric, percentile } => write!(
+                f,
+                "CloudWatch does not count slow samples of {metric} (statistic TC); the p{percentile} of each period was compared instead, which needs a dozen periods"
             ),
             Self::NoBlue => f.write_str("blue had no data; the comparison with it was not made"),
             Self::PartialData { message } => write!(f, "CloudWatch answered in part: {message}"),

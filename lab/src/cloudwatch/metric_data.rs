@@ -1,16 +1,16 @@
 //! `GetMetricData`: validation, series of metrics and expressions, pages.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::invalid;
 use super::math::{Expression, Series};
 use super::statistic::Statistic;
 use super::store::{Grid, Store};
 use super::wire::{
     GetMetricDataInput, GetMetricDataOutput, MetricDataQuery, MetricDataResult, ScanBy, StatusCode, Time,
 };
+use super::{TrimmedCounts, invalid};
 use crate::api::ApiError;
 
 /// The most datapoints that one answer holds, and the default.
@@ -20,6 +20,7 @@ const MOST_QUERIES: usize = 500;
 /// Serves `GetMetricData`.
 pub(super) fn get_metric_data(
     store: &Store,
+    trimmed: TrimmedCounts,
     input: &GetMetricDataInput,
     now: Timestamp,
 ) -> Result<GetMetricDataOutput, ApiError> {
@@ -31,7 +32,7 @@ pub(super) fn get_metric_data(
         Some(token) => Page::parse(token)?,
         None => Page { as_of: now.as_millisecond(), skip: 0 },
     };
-    let mut series = evaluate(store, input, page.as_of()?)?;
+    let mut series = evaluate(store, trimmed, input, page.as_of()?)?;
     let returned = input.metric_data_queries.iter().filter(|query| query.return_data != Some(false));
     let results =
         returned.filter_map(|query| Some(complete_result(query, series.remove(&*query.id)?, input.scan_by)));
@@ -110,6 +111,7 @@ fn is_id(id: &str) -> bool {
 /// The series of all queries by id.
 fn evaluate<'a>(
     store: &Store,
+    trimmed: TrimmedCounts,
     input: &'a GetMetricDataInput,
     now: Timestamp,
 ) -> Result<HashMap<&'a str, Series>, ApiError> {
@@ -119,7 +121,13 @@ fn evaluate<'a>(
         if let Some(stat) = &query.metric_stat {
             let statistic = Statistic::parse(&stat.stat).ok_or_else(|| invalid("not a statistic"))?;
             let grid = Grid::of_request(input.start_time.0, input.end_time.0, stat.period, now);
-            let points = store.series(&stat.metric.id(), &statistic, grid, now);
+            let points = match (&statistic, trimmed) {
+                (Statistic::TrimmedCount(_), TrimmedCounts::Refused) => {
+                    return Err(invalid(format!("The statistic {} is not supported.", stat.stat)));
+                }
+                (Statistic::TrimmedCount(_), TrimmedCounts::Empty) => BTreeMap::new(),
+                _ => store.series(&stat.metric.id(), &statistic, grid, now),
+            };
             known.insert(&*query.id, Series { grid, points });
         } else if let Some(text) = &query.expression {
             waiting.push((&*query.id, Expression::parse(text)?));

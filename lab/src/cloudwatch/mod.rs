@@ -22,10 +22,11 @@ mod store;
 mod tests;
 mod wire;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use self::alarm::Alarms;
 pub use self::codec::{Protocol, error_body};
@@ -36,12 +37,35 @@ use crate::api::ApiError;
 pub struct CloudWatch {
     store: Store,
     alarms: Alarms,
+    trimmed_counts: Mutex<TrimmedCounts>,
+}
+
+/// What becomes of a query for a trimmed count (`TC`). Whether AWS serves it for every metric is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrimmedCounts {
+    /// It is answered.
+    #[default]
+    Served,
+    /// It is answered without datapoints.
+    Empty,
+    /// The whole call is refused.
+    Refused,
 }
 
 impl CloudWatch {
     /// An empty CloudWatch, in which a sample can be read once it is older than `ingestion_delay`.
     pub fn new(ingestion_delay: Duration) -> Self {
-        Self { store: Store::new(ingestion_delay), alarms: Alarms::default() }
+        Self {
+            store: Store::new(ingestion_delay),
+            alarms: Alarms::default(),
+            trimmed_counts: Mutex::default(),
+        }
+    }
+
+    /// Decides what becomes of queries for trimmed counts.
+    pub fn set_trimmed_counts(&self, trimmed_counts: TrimmedCounts) {
+        *self.trimmed_counts.lock().unwrap_or_else(PoisonError::into_inner) = trimmed_counts;
     }
 
     /// Stores one sample of a metric, in whatever unit the caller chose for that metric.
@@ -78,7 +102,10 @@ impl CloudWatch {
         let call = Call { protocol, body };
         let (store, alarms, now) = (&self.store, &self.alarms, now());
         match operation {
-            "GetMetricData" => call.answer(|input| metric_data::get_metric_data(store, &input, now)),
+            "GetMetricData" => call.answer(|input| {
+                let trimmed = *self.trimmed_counts.lock().unwrap_or_else(PoisonError::into_inner);
+                metric_data::get_metric_data(store, trimmed, &input, now)
+            }),
             "GetMetricStatistics" => call.answer(|input| metrics::get_metric_statistics(store, &input, now)),
             "ListMetrics" => call.answer(|input| metrics::list_metrics(store, &input, now)),
             "PutMetricData" => call.answer(|input| metrics::put_metric_data(store, input, now)),

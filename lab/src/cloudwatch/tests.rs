@@ -242,7 +242,7 @@ fn later_pages_show_what_the_first_one_could_see() {
     let mut page = |token: Option<&str>, now: i64| {
         input["NextToken"] = json!(token);
         let input = serde_json::from_value(input.clone()).unwrap();
-        metric_data::get_metric_data(&store, &input, second(start + now)).unwrap()
+        metric_data::get_metric_data(&store, TrimmedCounts::Served, &input, second(start + now)).unwrap()
     };
     let first = page(None, 300);
     let rest = page(first.next_token.as_deref(), 3000);

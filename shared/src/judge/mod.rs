@@ -7,6 +7,7 @@ pub mod noise;
 mod outage;
 pub mod placebo;
 pub mod power;
+pub mod quantile;
 pub mod series;
 mod threshold;
 mod trial;

@@ -50,6 +50,16 @@ impl CountQueries {
             .flat_map(|counted| [&counted.bad, &counted.of])
     }
 
+    /// Whether CloudWatch counts the bad events at all. It need not know trimmed counts of a metric; then there are samples,
+    /// but never a count of slow ones, not even 0.
+    pub fn are_counted(&self, set: &SeriesSet, window: &Window) -> bool {
+        let any = |query: &Query| set.get(query, window).iter().any(Option::is_some);
+        let sides = [&self.green, &self.blue];
+        !self.blue.bad.is_trimmed_count()
+            || sides.iter().any(|side| any(&side.bad))
+            || !sides.iter().any(|side| any(&side.of))
+    }
+
     /// What came back: as the rollout since the shift began, as history before. The period in which it began is
     /// neither. History is the sum over both target groups, since the colours swap with every deployment.
     pub fn series(&self, set: &SeriesSet, window: &Window, shift: Timestamp, planned: usize) -> Series {

@@ -88,6 +88,13 @@ pub struct Query {
     pub statistic: String,
 }
 
+impl Query {
+    /// Whether it counts the samples above a limit.
+    pub fn is_trimmed_count(&self) -> bool {
+        self.statistic.starts_with("TC(")
+    }
+}
+
 /// A value for each period of a window; `None` where CloudWatch has none.
 pub type Series = Vec<Option<f64>>;
 
