@@ -11,6 +11,7 @@ use crate::application::Behaviour;
 use crate::cloudwatch::TrimmedCounts;
 use crate::codedeploy::Shift;
 use crate::fault::Fault;
+use crate::site::PAST;
 
 /// One world, as its file has it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -54,11 +55,19 @@ pub struct ServiceSpec {
     pub test_listener: bool,
     /// Whether this is its first deployment.
     pub first_deployment: bool,
+    /// How far back CloudWatch knows it.
+    pub past: Span,
 }
 
 impl Default for ServiceSpec {
     fn default() -> Self {
-        Self { tasks: 2, requests_per_second: 200.0, test_listener: true, first_deployment: false }
+        Self {
+            tasks: 2,
+            requests_per_second: 200.0,
+            test_listener: true,
+            first_deployment: false,
+            past: Span(PAST),
+        }
     }
 }
 

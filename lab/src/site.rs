@@ -31,6 +31,8 @@ pub struct SiteSpec {
     pub test_listener: bool,
     /// Whether no deployment has been before: the balancer then does not know the second target group.
     pub first_deployment: bool,
+    /// How far back CloudWatch knows it.
+    pub past: Duration,
     /// The old version.
     pub blue: Behaviour,
     /// The new version.
@@ -59,8 +61,8 @@ pub struct Site {
     pub traffic: Traffic,
 }
 
-/// An hour of the lab's minutes, of which CloudWatch knows.
-const PAST: Duration = Duration::from_mins(6);
+/// An hour of the lab's minutes: how far back CloudWatch knows a service, if nothing else is said.
+pub const PAST: Duration = Duration::from_mins(6);
 /// Longest wait for the old version to become healthy.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -85,7 +87,7 @@ impl Site {
                 requests_per_second: spec.requests_per_second,
                 behaviour: &spec.blue,
             };
-            before.record(&account.services.cloudwatch, Timestamp::now(), PAST);
+            before.record(&account.services.cloudwatch, Timestamp::now(), spec.past);
         }
         let traffic = Traffic::start(balancer.production_address(), spec.requests_per_second);
         let group = format!("{}-group", spec.name);

@@ -179,6 +179,7 @@ fn site_spec(scenario: &Scenario, account: &Account) -> SiteSpec {
         requests_per_second: scenario.service.requests_per_second,
         test_listener: scenario.service.test_listener,
         first_deployment: scenario.service.first_deployment,
+        past: scenario.service.past.0,
         blue: scenario.blue.clone(),
         green: scenario.green.clone(),
         shift: scenario.shift.shift(),

@@ -161,6 +161,8 @@ pub enum Caveat {
         /// Periods before the shift that were looked at.
         periods: usize,
     },
+    /// The metric has less than two days of history.
+    FewDays,
     /// So little traffic that only a large regression can be told from chance.
     LowTraffic,
     /// CloudWatch does not count the samples above a limit.
@@ -215,6 +217,9 @@ impl fmt::Display for Caveat {
             Self::BlueFromBefore => f.write_str("blue had no traffic beside green; compared with blue before"),
             Self::ShortHistory { .. } => f.write_str(
                 "too little was measured before the shift to know how noisy the service is; a regression takes longer to be told from noise",
+            ),
+            Self::FewDays => f.write_str(
+                "less than two days of this metric are known; what the hour of the day does to it may look like a change",
             ),
             Self::LowTraffic => f.write_str(
                 "so little traffic that only a large regression can be told from chance; a larger first step, a longer shift or more smoke checks would show more",

@@ -8,7 +8,7 @@ use serde_json::Value;
 use shiftgate_lab::account::{Account, AccountSpec};
 use shiftgate_lab::application::Behaviour;
 use shiftgate_lab::codedeploy::{EventStatus, Hook, Pace, Shift};
-use shiftgate_lab::site::{Site, SiteSpec};
+use shiftgate_lab::site::{PAST, Site, SiteSpec};
 
 use crate::show;
 
@@ -79,6 +79,7 @@ async fn waiting(
             name: function.to_owned(),
             tasks: 1,
             requests_per_second: 20.0,
+            past: PAST,
             test_listener: true,
             first_deployment: false,
             blue: Behaviour::default(),

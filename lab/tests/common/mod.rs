@@ -12,7 +12,7 @@ use shiftgate_lab::account::{Account, AccountSpec};
 use shiftgate_lab::application::Behaviour;
 use shiftgate_lab::codedeploy::{EventStatus, Hook, Pace, Shift};
 use shiftgate_lab::lambda::{FunctionError, Invocation};
-use shiftgate_lab::site::{Site, SiteSpec};
+use shiftgate_lab::site::{PAST, Site, SiteSpec};
 
 /// The five hooks: function and lifecycle event.
 pub const HOOKS: [(&str, &str); 5] = [
@@ -88,6 +88,7 @@ impl Waiting {
                 name: "shop".to_owned(),
                 tasks: 1,
                 requests_per_second: 0.0,
+                past: PAST,
                 test_listener: true,
                 first_deployment: false,
                 blue: Behaviour::default(),

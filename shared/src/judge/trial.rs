@@ -1,10 +1,13 @@
 //! One comparison of green with blue, told as a finding.
 
-use super::compare::{Comparison, Decision, Evidence, PASSED_BY_CHANCE, compare, decide};
+use super::compare::{Comparison, Decision, Evidence, compare, decide};
 use super::noise;
 use super::power::{self, Findable, Traffic};
 use super::series::{Count, Series};
 use crate::verdict::{ByChance, Caveat, Finding, Outcome, Quantity};
+
+/// A ratio to a rate that is next to nothing says nothing; from here on it is not told.
+const UNTOLD: f64 = 100.0;
 
 /// A comparison with all that it needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +45,7 @@ impl Trial<'_> {
                 self.told(Outcome::Fail, format!("{levels}: {by_chance} if green were as good as blue"))
             }
             Decision::Pass(_) => {
-                self.told(Outcome::Pass, format!("{levels}: shown to be less than {}", self.passing()))
+                self.told(Outcome::Pass, format!("{levels}: shown to have {}", self.passing()))
             }
             Decision::Unclear => {
                 self.told(Outcome::Inconclusive, format!("{levels}: no regression seen; {}", self.visible()))
@@ -72,8 +75,12 @@ impl Trial<'_> {
     /// What green must be shown to stay below.
     fn passing(&self) -> String {
         let Comparison { pass_below, ignore_below, .. } = self.comparison;
-        let times = format!("{pass_below} times as bad as blue");
-        if ignore_below > 0.0 { format!("{times}, or than {}", Quantity::share(ignore_below)) } else { times }
+        let times = format!("less than {pass_below} times blue's");
+        if ignore_below > 0.0 {
+            format!("{times}, or less than {}", Quantity::share(ignore_below))
+        } else {
+            times
+        }
     }
 
     /// What this rollout could have shown.
@@ -88,14 +95,16 @@ impl Trial<'_> {
             })
             .collect();
         let found = power::smallest_found(&self.series.history, &traffic, &self.comparison, self.chance);
-        let sure = (1.0 - PASSED_BY_CHANCE) * 100.0;
         match found {
-            Some(Findable { ratio, share }) => format!(
-                "with this traffic, {} of bad events or more ({} times the usual) are found 4 times in 5, and it is not shown with {sure:.0} % that green is less than {}",
-                Quantity::share(share),
-                Quantity::plain(ratio),
-                self.passing()
-            ),
+            Some(Findable { ratio, share }) => {
+                let usual = format!(" ({} times the usual)", Quantity::plain(ratio));
+                let usual = if ratio < UNTOLD { usual.as_str() } else { "" };
+                format!(
+                    "one of {}{usual} or more would be found 4 times in 5; too little traffic to show that green has {}",
+                    Quantity::share(share),
+                    self.passing()
+                )
+            }
             None => "there is too little traffic to see any".to_owned(),
         }
     }
