@@ -12,10 +12,20 @@ const AT_ONCE: f64 = 0.6;
 /// Probability that it begins after the planned end of the window, in a rollout that takes longer than planned. What is
 /// left of it goes down by a tenth in each such period, since nobody knows how many there will be.
 const OVERTIME: f64 = 0.02;
-/// The smallest ratio of green to blue that is looked for, and the largest, in natural logarithms: x1.2 and x1,000,000,
-/// which is from hardly an error in a week to every fifth request. Without far ratios a green that fails alone, after a
-/// blue that never failed, would be explained by an incident.
-const RATIOS: (f64, f64) = (0.2, 14.0);
+/// The smallest ratio of green to blue that is looked for, and the largest, in natural logarithms: x1.2 and x30.
+const RATIOS: (f64, f64) = (0.2, 3.5);
+/// Rates of its own that a broken green may have, whatever blue's level does, in steps of the lattice below a rate of 1:
+/// all of its requests, 60 %, and so on down to 1 in 10,000. Where green is saturated, or where a part of it is broken,
+/// its rate does not follow a level that moves.
+const OWN_RATES: [usize; 12] = [0, 5, 10, 15, 20, 28, 36, 44, 56, 68, 80, 92];
+/// Probability that a regression is of that kind.
+const OWN: f64 = 0.2;
+/// Only rates so far above the usual one count (a natural logarithm); nearer ones are ratios.
+const WELL_ABOVE: f64 = 1.4;
+/// Steps beyond what is tolerated that such a green is above blue, at least.
+const BEYOND: usize = 2;
+/// Multiples of what nobody cares about that green may be shown to be above it by.
+const CARED: [f64; 8] = [1.3, 1.7, 2.5, 4.0, 10.0, 30.0, 200.0, 2000.0];
 /// Shares of what nobody cares about that green may be shown to stay below it by.
 const SPARED: [f64; 3] = [0.5, 0.2, 0.05];
 /// Beliefs and motions that history leaves with less than this weight are dropped.
@@ -106,45 +116,56 @@ fn steps(ratio: f64) -> usize {
     (ratio.ln() / STEP).round().max(0.0) as usize
 }
 
-/// A ratio of green to blue that is looked for.
+/// A regression that is looked for: green has a level that is some steps of the lattice above blue's, and at least a rate
+/// of its own.
 #[derive(Debug, Clone, Copy)]
-struct Ratio {
-    /// The ratio.
-    times: f64,
-    /// The same in steps of the lattice.
+struct Regression {
+    /// Steps above blue.
     steps: usize,
+    /// The least level of green, as a node of the lattice; 0 for none.
+    floor: usize,
     /// How likely it is, before the window.
     weight: f64,
     /// Logarithm of the probability that such a regression begins with the present period.
     log_onset: f64,
 }
 
-/// The ratios that are looked for. Near ones are more likely than far ones, since a far one shows itself at once whatever
-/// its weight.
-fn ratios() -> Vec<Ratio> {
-    let mut ratios: Vec<Ratio> = Vec::new();
+impl Regression {
+    fn new(steps: usize, floor: usize, weight: f64) -> Self {
+        Self { steps, floor, weight, log_onset: f64::NEG_INFINITY }
+    }
+}
+
+/// The regressions that are looked for. Near ratios are more likely than far ones, since a far one shows itself at once
+/// whatever its weight. With a rate of its own green is still beyond what is tolerated at every level: a green that merely
+/// does not follow blue down or up is no regression.
+fn regressions(learned: &Learned, lattice: &Lattice, tolerated: usize) -> Vec<Regression> {
+    let mut ratios: Vec<Regression> = Vec::new();
     let mut log = RATIOS.0;
     while log < RATIOS.1 {
         let width = 0.2 + 0.2 * log;
-        let steps = (log / STEP).round();
-        ratios.push(Ratio {
-            times: (steps * STEP).exp(),
-            steps: steps as usize,
-            weight: width / (0.4 + log).powf(1.6),
-            log_onset: f64::NEG_INFINITY,
-        });
+        ratios.push(Regression::new((log / STEP).round() as usize, 0, width / (0.4 + log).powf(1.6)));
         log += width;
     }
+    let always = lattice.node(0.0);
+    let own: Vec<usize> = OWN_RATES
+        .iter()
+        .filter_map(|below| always.checked_sub(*below))
+        .filter(|node| *node > 0 && lattice.log(*node) > learned.rate.ln() + WELL_ABOVE)
+        .collect();
+    let of_ratios = if own.is_empty() { 1.0 } else { 1.0 - OWN };
     let total: f64 = ratios.iter().map(|ratio| ratio.weight).sum();
     for ratio in &mut ratios {
-        ratio.weight /= total;
+        ratio.weight *= of_ratios / total;
     }
+    let weight = OWN / own.len() as f64;
+    ratios.extend(own.into_iter().map(|floor| Regression::new(tolerated + BEYOND, floor, weight)));
     ratios
 }
 
 /// The evidence as it grows, period by period.
 pub struct Process {
-    ratios: Vec<Ratio>,
+    regressions: Vec<Regression>,
     lattice: Lattice,
     /// Steps to the furthest ratio.
     furthest: usize,
@@ -169,7 +190,7 @@ struct World {
     weight: f64,
     /// Green is as good as blue.
     good: Track,
-    /// Green is as good as blue until some period, then worse by a ratio.
+    /// Green is as good as blue until some period, then worse in one of the ways.
     worse: Vec<Track>,
     /// The same for the tolerated ratio.
     tolerated: Track,
@@ -188,15 +209,16 @@ struct World {
 impl Process {
     /// Learns from the history (oldest first). `planned` is how many periods the window is expected to have.
     pub fn new(history: &[Past], planned: usize, comparison: &Comparison) -> Self {
-        let ratios = ratios();
         let tolerated = steps(comparison.tolerate);
         let pass_below = steps(comparison.pass_below).max(tolerated + 1);
-        let furthest = ratios.iter().map(|ratio| ratio.steps).max().unwrap_or(0).max(pass_below);
+        let furthest = (RATIOS.1 / STEP).ceil() as usize;
+        let furthest = furthest.max(pass_below).max(tolerated + BEYOND);
         let learned = noise::learn(history);
         let lattice = noise::lattice(&learned, furthest);
-        let worlds = worlds(history, &learned, &lattice, ratios.len());
+        let regressions = regressions(&learned, &lattice, tolerated);
+        let worlds = worlds(history, &learned, &lattice, regressions.len());
         Self {
-            ratios,
+            regressions,
             lattice,
             furthest,
             worlds,
@@ -215,8 +237,8 @@ impl Process {
         let onset = onset(self.seen, self.planned);
         self.seen += 1;
         self.begun += onset;
-        for ratio in &mut self.ratios {
-            ratio.log_onset = (onset * ratio.weight).ln();
+        for regression in &mut self.regressions {
+            regression.log_onset = (onset * regression.weight).ln();
         }
         let [blue, green] = [pair.blue, pair.green].map(|count| count.unwrap_or(Count { of: 0.0, bad: 0.0 }));
         let mut seen: Option<(f64, Likelihood, Likelihood)> = None;
@@ -232,10 +254,10 @@ impl Process {
                         self.lattice.likelihood(green, noise, self.furthest),
                     )),
                 };
-            world.begin(onset.ln(), &self.ratios);
-            world.see(blue_seen, green_seen, &self.ratios, self.tolerated, self.pass_below);
+            world.begin(onset.ln(), &self.regressions);
+            world.see(blue_seen, green_seen, &self.regressions, self.tolerated, self.pass_below);
             if self.ignore_below > 0.0 && green.of > 0.0 {
-                world.care(green, self.ignore_below, &self.ratios);
+                world.care(green, self.ignore_below, onset);
             }
         }
         if green.of > 0.0 {
@@ -262,7 +284,7 @@ impl Process {
         });
         let intolerable = sum(&mut |world, logs| {
             let beyond =
-                world.worse.iter().zip(&self.ratios).filter(|(_, ratio)| ratio.steps > self.tolerated);
+                world.worse.iter().zip(&self.regressions).filter(|(_, worse)| worse.steps > self.tolerated);
             logs.extend(beyond.map(|(track, _)| track.log_total()));
         });
         let tolerated = sum(&mut |world, logs| {
@@ -294,7 +316,7 @@ impl Process {
 }
 
 /// Lets every belief live through the history, and keeps those that it leaves likely.
-fn worlds(history: &[Past], learned: &Learned, lattice: &Lattice, ratios: usize) -> Vec<World> {
+fn worlds(history: &[Past], learned: &Learned, lattice: &Lattice, regressions: usize) -> Vec<World> {
     let nobody = lattice.likelihood(Count { of: 0.0, bad: 0.0 }, 1.0, 0);
     let (mut worlds, mut room) = (Vec::new(), Room::default());
     for belief in noise::beliefs(learned, lattice) {
@@ -312,7 +334,7 @@ fn worlds(history: &[Past], learned: &Learned, lattice: &Lattice, ratios: usize)
         for (motion, (life, likely)) in lives.into_iter().zip(likely).enumerate() {
             let weight = belief.weight * (likely - all).exp();
             if weight >= LEAST_WEIGHT * belief.weight {
-                worlds.push(World::new(belief.clone(), motion, weight.ln(), life.fresh(), ratios));
+                worlds.push(World::new(belief.clone(), motion, weight.ln(), life.fresh(), regressions));
             }
         }
     }
@@ -320,17 +342,17 @@ fn worlds(history: &[Past], learned: &Learned, lattice: &Lattice, ratios: usize)
 }
 
 impl World {
-    fn new(belief: Belief, motion: usize, weight: f64, life: Track, ratios: usize) -> Self {
+    fn new(belief: Belief, motion: usize, weight: f64, life: Track, regressions: usize) -> Self {
         let nought = Track::nought(belief.usual.len());
         Self {
             belief,
             motion,
             weight,
             good: life.clone(),
-            worse: vec![nought.clone(); ratios],
+            worse: vec![nought.clone(); regressions],
             tolerated: nought,
             failing: life,
-            cared: vec![f64::NEG_INFINITY; ratios],
+            cared: vec![f64::NEG_INFINITY; CARED.len()],
             ignored: 0.0,
             spared: [0.0; SPARED.len()],
             room: Room::default(),
@@ -338,9 +360,9 @@ impl World {
     }
 
     /// A regression may begin now.
-    fn begin(&mut self, log_onset: f64, ratios: &[Ratio]) {
-        for (track, ratio) in self.worse.iter_mut().zip(ratios) {
-            track.add(&self.good, ratio.log_onset);
+    fn begin(&mut self, log_onset: f64, regressions: &[Regression]) {
+        for (track, regression) in self.worse.iter_mut().zip(regressions) {
+            track.add(&self.good, regression.log_onset);
         }
         self.tolerated.add(&self.good, log_onset);
     }
@@ -349,14 +371,20 @@ impl World {
         &mut self,
         blue: &Likelihood,
         green: &Likelihood,
-        ratios: &[Ratio],
+        regressions: &[Regression],
         tolerated: usize,
         pass_below: usize,
     ) {
         let room = &mut self.room;
+        let levels = self.belief.usual.len();
         let moving = (&self.belief.motions[self.motion], self.belief.usual.as_slice());
-        for (track, ratio) in self.worse.iter_mut().zip(ratios) {
-            track.advance(moving, (blue, green), ratio.steps, room);
+        for (track, Regression { steps, floor, .. }) in self.worse.iter_mut().zip(regressions) {
+            if *floor == 0 {
+                track.advance_or_vanish(moving, (blue, green), *steps, room);
+            } else {
+                let own = green.with_floor(*steps, *floor, levels);
+                track.advance_or_vanish(moving, (blue, &own), 0, room);
+            }
         }
         self.good.advance(moving, (blue, green), 0, room);
         self.tolerated.advance(moving, (blue, green), tolerated, room);
@@ -364,15 +392,16 @@ impl World {
     }
 
     /// Green's own rate against `least`, whatever blue does.
-    fn care(&mut self, green: Count, least: f64, ratios: &[Ratio]) {
+    fn care(&mut self, green: Count, least: f64, onset: f64) {
         let (noise, size) = (self.belief.noise, 1.0 / self.belief.noise);
         let log = |rate: f64| {
             let mean = green.of * rate;
             green.bad * mean.ln() - (green.bad + size) * (noise * mean).ln_1p() + constant(green.bad, noise)
         };
-        for (cared, ratio) in self.cared.iter_mut().zip(ratios) {
-            let joined = log_sum(&[*cared, self.ignored + ratio.log_onset]);
-            *cared = joined + log(least * ratio.times);
+        let log_onset = (onset / CARED.len() as f64).ln();
+        for (cared, times) in self.cared.iter_mut().zip(CARED) {
+            let joined = log_sum(&[*cared, self.ignored + log_onset]);
+            *cared = joined + log(least * times);
         }
         self.ignored += log(least);
         for (spared, share) in self.spared.iter_mut().zip(SPARED) {
@@ -414,7 +443,7 @@ mod tests {
     fn the_evidence_is_what_an_independent_computation_gives() {
         let cases: Value = serde_json::from_str(include_str!("../../tests/golden/evidence.json")).unwrap();
         let cases = cases.as_array().unwrap();
-        assert_eq!(cases.len(), 7);
+        assert_eq!(cases.len(), 8);
         for case in cases {
             let number = |key: &str| case[key].as_f64().unwrap();
             let comparison = Comparison {

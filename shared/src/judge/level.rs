@@ -48,6 +48,11 @@ impl Lattice {
         self.levels
     }
 
+    /// The level nearest to a natural logarithm of a rate.
+    pub fn node(&self, log: f64) -> usize {
+        ((log - self.low) / STEP).round().max(0.0) as usize
+    }
+
     /// Natural logarithm of a level.
     pub fn log(&self, level: usize) -> f64 {
         self.low + STEP * level as f64
@@ -109,6 +114,22 @@ pub struct Likelihood {
     relative: Vec<f64>,
     /// Where they are not negligible.
     heavy: Range<usize>,
+}
+
+impl Likelihood {
+    /// The same at every level for a colour that is `steps` above it, and at least at the node `floor`.
+    pub fn with_floor(&self, steps: usize, floor: usize, levels: usize) -> Self {
+        let lifted = floor.saturating_sub(steps).min(levels);
+        let mut relative = vec![self.relative[floor]; lifted];
+        relative.extend_from_slice(&self.relative[lifted + steps..levels + steps]);
+        let end = self.heavy.end.saturating_sub(steps).min(levels);
+        let heavy = if self.heavy.contains(&floor) {
+            0..end.max(lifted)
+        } else {
+            self.heavy.start.saturating_sub(steps).clamp(lifted, levels)..end
+        };
+        Self { scale: self.scale, heavy: heavy.start..heavy.end.max(heavy.start), relative }
+    }
 }
 
 /// How the level goes from one period to the next: it stays near where it was, is drawn anew from what history shows,
@@ -196,8 +217,44 @@ impl Track {
         ratio: usize,
         room: &mut Room,
     ) {
-        if self.scale == f64::NEG_INFINITY {
+        if self.try_advance((motion, usual), (blue, green), ratio, room) {
             return;
+        }
+        let levels = self.weights.len();
+        let redrawn = 1.0 - motion.stay - motion.jump;
+        let anywhere = motion.jump / levels as f64;
+        let moved = room.moved(motion, levels, &(0..levels));
+        for ((weight, moved), usual) in self.weights.iter_mut().zip(moved).zip(usual) {
+            *weight = moved + redrawn * usual + anywhere;
+        }
+        self.contradicted(blue, &green.relative[ratio..ratio + levels]);
+    }
+
+    /// The same for one of many explanations: one that the data contradict is given up.
+    pub fn advance_or_vanish(
+        &mut self,
+        moving: (&Motion, &[f64]),
+        seen: (&Likelihood, &Likelihood),
+        ratio: usize,
+        room: &mut Room,
+    ) {
+        if !self.try_advance(moving, seen, ratio, room) {
+            self.scale = f64::NEG_INFINITY;
+            self.weights.fill(0.0);
+            self.heavy = 0..0;
+        }
+    }
+
+    /// False when hardly a level explains what was seen; what the weights were is then in `room`.
+    fn try_advance(
+        &mut self,
+        (motion, usual): (&Motion, &[f64]),
+        (blue, green): (&Likelihood, &Likelihood),
+        ratio: usize,
+        room: &mut Room,
+    ) -> bool {
+        if self.scale == f64::NEG_INFINITY {
+            return true;
         }
         let levels = self.weights.len();
         // Green's rates go on beyond the last level.
@@ -222,17 +279,13 @@ impl Track {
         let total = sum(&seen[heavy.clone()]);
         self.weights = seen;
         if total < LEAST_TOTAL {
-            let moved = room.moved(motion, levels, &(0..levels));
-            for ((weight, moved), usual) in self.weights.iter_mut().zip(moved).zip(usual) {
-                *weight = moved + redrawn * usual + anywhere;
-            }
-            self.contradicted(blue, green_at);
-            return;
+            return false;
         }
         self.scale += arithmetic::ln(total);
         let share = 1.0 / total;
         self.weights[heavy.clone()].iter_mut().for_each(|weight| *weight *= share);
         self.heavy = heavy;
+        true
     }
 
     /// The colours contradict each other so much that hardly a level explains both: logarithms, over all levels.

@@ -14,16 +14,26 @@ STEP, TOP = 0.1, 0.7
 LEAST_NOISE, MOST_NOISE, JUMP, LEAST_DEVIATION = 0.05**2, 1.3, 0.0002, 0.15
 AT_ONCE, OVERTIME = 0.6, 0.02
 SPARED = (0.5, 0.2, 0.05)
+CARED = (1.3, 1.7, 2.5, 4.0, 10.0, 30.0, 200.0, 2000.0)
 
 
 def ratios():
     found, log = [], 0.2
-    while log < 14.0:
+    while log < 3.5:
         width = 0.2 + 0.2 * log
         found.append((int(np.floor(log / STEP + 0.5)), width / (0.4 + log) ** 1.6))
         log += width
     total = sum(weight for _, weight in found)
     return [(steps, weight / total) for steps, weight in found]
+
+
+def regressions(known, low, tolerated):
+    """(steps above blue, least node, weight)"""
+    always = int(np.floor(-low / STEP + 0.5))
+    own = [always - below for below in (0, 5, 10, 15, 20, 28, 36, 44, 56, 68, 80, 92)]
+    own = [node for node in own if node > 0 and low + STEP * node > np.log(known["rate"]) + 1.4]
+    near = [(steps, 0, (0.8 if own else 1.0) * weight) for steps, weight in ratios()]
+    return near + [(tolerated + 2, node, 0.2 / len(own)) for node in own]
 
 
 def learn(history):
@@ -110,9 +120,9 @@ def evidence(case):
     # Periods beyond the plan: what is left goes down by a tenth in each.
     left = OVERTIME if others else 1 - AT_ONCE
     onsets = np.append(onsets, left * 0.1 * 0.9 ** np.arange(len(window)))
-    grid = ratios()
     tolerated = int(np.floor(np.log(case["tolerate"]) / STEP + 0.5))
     passing = max(int(np.floor(np.log(case["pass_below"]) / STEP + 0.5)), tolerated + 1)
+    grid = regressions(known, low, tolerated)
     terms = {name: [] for name in ("good", "worse", "intolerable", "tolerated", "failing", "cared", "ignored",
                                     "spared")}
     for weight, noise, history_noise, level_noise in beliefs(known):
@@ -143,17 +153,19 @@ def evidence(case):
                 continue
             world = np.log(weight * share)
             blue = [loglik(pair["blue"], rates, noise) for pair in window]
-            green = {steps: [loglik(pair["green"], rates * np.exp(STEP * steps), noise) for pair in window]
-                     for steps in {0, tolerated, passing, *(steps for steps, _ in grid)}}
-            good = forward(vector, matrix, [b + g for b, g in zip(blue, green[0])])
+            kinds = {(0, 0), (tolerated, 0), (passing, 0), *((steps, floor) for steps, floor, _ in grid)}
+            nodes = np.arange(levels)
+            green = {(steps, floor): [loglik(pair["green"], np.exp(low + STEP * np.maximum(nodes + steps, floor)), noise)
+                                      for pair in window] for steps, floor in kinds}
+            good = forward(vector, matrix, [b + g for b, g in zip(blue, green[0, 0])])
             terms["good"].append(world + good)
-            terms["failing"].append(world + forward(vector, matrix, [b + g for b, g in zip(blue, green[passing])]))
+            terms["failing"].append(world + forward(vector, matrix, [b + g for b, g in zip(blue, green[passing, 0])]))
 
-            def begun(steps):
-                """The likelihood when the ratio holds from some period on, averaged over that period."""
+            def begun(*kind):
+                """The likelihood when the regression holds from some period on, averaged over that period."""
                 total = []
                 for onset in range(len(window)):
-                    series = [b + (green[steps] if at >= onset else green[0])[at] for at, b in enumerate(blue)]
+                    series = [b + (green[kind] if at >= onset else green[0, 0])[at] for at, b in enumerate(blue)]
                     logs_ = np.log(onsets[onset]) + forward(vector, matrix, series)
                     logs_[:onset] = -np.inf
                     total.append(logs_)
@@ -161,23 +173,23 @@ def evidence(case):
 
             with np.errstate(divide="ignore"):
                 rest = np.log(np.maximum(0.0, 1 - np.cumsum(onsets)[: len(window)]))
-            worse = [(steps, np.log(share_) + begun(steps)) for steps, share_ in grid]
+            worse = [(steps, np.log(share_) + begun(steps, floor)) for steps, floor, share_ in grid]
             terms["worse"] += [world + log for _, log in worse] + [world + rest + good]
             terms["intolerable"] += [world + log for steps, log in worse if steps > tolerated]
-            terms["tolerated"] += [world + begun(tolerated), world + rest + good]
+            terms["tolerated"] += [world + begun(tolerated, 0), world + rest + good]
             least = np.array([case["ignore_below"]])
-            own = {steps: np.array([loglik(p["green"], least * np.exp(STEP * steps), noise)[0] for p in window])
-                   for steps in {0, *(steps for steps, _ in grid)}}
-            ignored = np.cumsum(own[0])
+            own = {times: np.array([loglik(p["green"], least * times, noise)[0] for p in window])
+                   for times in {1.0, *CARED}}
+            ignored = np.cumsum(own[1.0])
             terms["ignored"].append(world + ignored)
             terms["cared"].append(world + rest + ignored)
             for share_ in SPARED:
                 low_ = np.array([loglik(p["green"], least * share_, noise)[0] for p in window])
                 terms["spared"].append(world - np.log(len(SPARED)) + np.cumsum(low_))
-            for steps, share_ in grid:
+            for times in CARED:
                 for onset in range(len(window)):
-                    series = np.where(np.arange(len(window)) >= onset, own[steps], own[0])
-                    log = world + np.log(share_ * onsets[onset]) + np.cumsum(series)
+                    series = np.where(np.arange(len(window)) >= onset, own[times], own[1.0])
+                    log = world + np.log(onsets[onset] / len(CARED)) + np.cumsum(series)
                     log[:onset] = -np.inf
                     terms["cared"].append(log)
     total = {name: logsumexp(logs_, axis=0) for name, logs_ in terms.items()}
@@ -211,6 +223,8 @@ def cases():
         dict(base, name="an incident on both, then green alone", history=quiet, window=incident),
         dict(base, name="hardly an error, ever", history=[count(3000, 0)] * 12,
              window=[dict(blue=count(2700, 0), green=count(4000, bad)) for bad in (0, 0, 1, 0)]),
+        dict(base, name="green saturated, blue's level all over the place", history=bursts,
+             window=[dict(blue=count(2700, b), green=count(300, 300)) for b in (270, 150, 540, 240)]),
         dict(base, name="nothing bad", history=quiet, tolerate=2.0, planned=3,
              window=[dict(blue=count(1500, 3), green=count(1500, 3))] * 3),
     ]
