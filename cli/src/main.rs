@@ -157,7 +157,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
             let (project, binaries) = found()?;
             commands::serve::run(&project, &binaries, port).await
         }
-        Command::Backtest(arguments) => commands::backtest::run(&arguments),
+        Command::Backtest(arguments) => commands::backtest::run(&arguments).await,
         Command::Bench { command: BenchCommand::Judge { runs, svg, json, only } } => {
             commands::bench::judge(runs as usize, &svg, json.as_deref(), only.as_deref())
         }

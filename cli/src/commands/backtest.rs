@@ -1,10 +1,12 @@
 //! `backtest`: what a policy would have made of past rollouts, and of time in which nothing was released.
 
+mod account;
 mod told;
 
 use std::fs;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use shiftgate::backtest::{self, Named};
@@ -19,8 +21,22 @@ use told::{Column, Told};
 #[derive(clap::Args)]
 pub struct Arguments {
     /// A folder of recordings: each *.json holds one, each *.jsonl one a line
-    #[arg(long, value_name = "DIR")]
-    recordings: PathBuf,
+    #[arg(
+        long,
+        value_name = "DIR",
+        required_unless_present = "deployment_group",
+        conflicts_with = "deployment_group"
+    )]
+    recordings: Option<PathBuf>,
+    /// A deployment group whose past is read from AWS, with the credentials of the environment; nothing is changed there
+    #[arg(long, value_name = "APP/GROUP")]
+    deployment_group: Option<String>,
+    /// How far back it is read, such as 12h or 7d; CloudWatch keeps minutes for 15 days
+    #[arg(long, value_name = "TIME", default_value = "15d", value_parser = since, requires = "deployment_group")]
+    since: Duration,
+    /// Where to save what was read, for --recordings
+    #[arg(long, value_name = "DIR", requires = "deployment_group")]
+    save: Option<PathBuf>,
     /// The policy, YAML or JSON; the built-in defaults without it
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -36,10 +52,25 @@ pub struct Arguments {
 }
 
 /// Reads the past and tells what would have come of it.
-pub fn run(arguments: &Arguments) -> Result<bool> {
+pub async fn run(arguments: &Arguments) -> Result<bool> {
     let plans = plans(arguments)?;
-    let recordings = read(&arguments.recordings)?;
     let mut progress = show::Slow::new();
+    let (recordings, notes) = match (&arguments.recordings, &arguments.deployment_group) {
+        (Some(folder), _) => (read(folder)?, Vec::new()),
+        (None, group) => {
+            if let Some(folder) = &arguments.save {
+                refuse_to_mix(folder)?;
+            }
+            let group = group.as_deref().unwrap_or_default();
+            let all: Vec<&Plan> = plans.iter().map(|(_, plan)| plan).collect();
+            let account::Read { recordings, notes } =
+                account::read(group, arguments.since, &all, &mut progress).await?;
+            if let Some(folder) = &arguments.save {
+                save(&recordings, folder)?;
+            }
+            (recordings, notes)
+        }
+    };
     let windows = backtest::windows(&recordings, arguments.minutes);
     let columns = plans
         .into_iter()
@@ -54,6 +85,7 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
         period_seconds: told::period_seconds(&recordings),
         windows: windows.as_ref().map(Vec::as_slice).map_err(|why| *why),
         columns,
+        notes,
     };
     show::line(&if arguments.json { serde_json::to_string_pretty(&told.json())? } else { told.text() });
     Ok(true)
@@ -108,11 +140,47 @@ fn read(folder: &Path) -> Result<Vec<Named>> {
     }
     if recordings.is_empty() {
         bail!(
-            "{} has no recordings: files *.json with one each, or *.jsonl with one a line, as `shiftgate run --record` writes them",
+            "{} has no recordings: files *.json with one each, or *.jsonl with one a line, as `run --record` and `backtest --save` write them",
             folder.display()
         );
     }
     Ok(recordings)
+}
+
+/// What is saved twice, from different times, would be judged twice.
+fn refuse_to_mix(folder: &Path) -> Result<()> {
+    let is_empty = |mut entries: fs::ReadDir| entries.next().is_none();
+    if fs::read_dir(folder).is_ok_and(|entries| !is_empty(entries)) {
+        bail!(
+            "{} is not empty: give --save a new folder, since all in it is judged together",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+fn save(recordings: &[Named], folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    for Named { name, recording } in recordings {
+        let file = folder.join(format!("{name}.json"));
+        let json = serde_json::to_string(recording)?;
+        fs::write(&file, json + "\n").with_context(|| format!("failed to write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// A time such as `12h` or `7d`.
+fn since(text: &str) -> Result<Duration, String> {
+    let seconds = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
+    let read = || {
+        let (number, seconds) =
+            seconds.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, seconds)))?;
+        let time = number.parse::<u64>().ok()?.checked_mul(*seconds)?;
+        (time > 0).then(|| Duration::from_secs(time))
+    };
+    read().ok_or_else(|| {
+        "a whole number of days, hours or minutes is expected, such as 7d, 12h or 30m".to_owned()
+    })
 }
 
 fn extension(path: &Path) -> &str {
@@ -153,6 +221,27 @@ mod tests {
             assert!(error.contains(part), "{error}: no `{part}`");
         }
         assert!(!error.contains("c.json"), "{error}");
+    }
+
+    #[test]
+    fn what_is_saved_is_read_again_and_nothing_is_mixed() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("new");
+        let recordings =
+            vec![Named { name: "d-1".to_owned(), recording: Recording::parse(BARE.as_bytes()).unwrap() }];
+        assert!(refuse_to_mix(&below).is_ok());
+        save(&recordings, &below).unwrap();
+        assert_eq!(read(&below).unwrap(), recordings);
+        assert!(refuse_to_mix(&below).unwrap_err().to_string().contains("is not empty"));
+    }
+
+    #[test]
+    fn a_time_has_a_number_and_a_unit() {
+        assert_eq!(since("30d"), Ok(Duration::from_hours(720)));
+        assert_eq!(since("90m"), Ok(Duration::from_secs(5400)));
+        for bad in ["", "d", "7", "0d", "-1h", "1w", "1.5h", "99999999999999999999d", "999999999999999999d"] {
+            assert!(since(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

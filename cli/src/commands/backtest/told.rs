@@ -22,6 +22,8 @@ pub struct Told<'a> {
     pub windows: Result<&'a [Window], NoWindows>,
     /// One for each policy.
     pub columns: Vec<Column>,
+    /// What the reader should know of how the past was read.
+    pub notes: Vec<String>,
 }
 
 /// What one policy would have done.
@@ -86,6 +88,7 @@ impl Told<'_> {
             "window_minutes": self.minutes,
             "no_windows": self.windows.err().map(|why| why.to_string()),
             "policies": self.columns.iter().map(column).collect::<Vec<_>>(),
+            "notes": self.notes,
         })
     }
 
@@ -107,6 +110,9 @@ impl Told<'_> {
                 "{}: not judged here, since a recording does not hold it: {gates}",
                 column.policy
             ));
+        }
+        if !self.notes.is_empty() {
+            parts.push(format!("note: {}", self.notes.join("\nnote: ")));
         }
         parts.join("\n\n")
     }
@@ -325,6 +331,7 @@ mod tests {
             period_seconds: period_seconds(&recordings),
             windows: windows.as_ref().map(Vec::as_slice).map_err(|why| *why),
             columns: columns.iter().map(column).collect(),
+            notes: Vec::new(),
         };
         (told.text(), told.json())
     }
@@ -368,7 +375,13 @@ mod tests {
         };
         let said = |seen: usize| {
             let column = Column { policy: String::new(), allowed: 0.01, backtest: backtest(seen) };
-            let told = Told { minutes: 15, period_seconds: Some(60), windows: Ok(&[]), columns: Vec::new() };
+            let told = Told {
+                minutes: 15,
+                period_seconds: Some(60),
+                windows: Ok(&[]),
+                columns: Vec::new(),
+                notes: Vec::new(),
+            };
             told.quiet(&column, &[])
         };
         assert!(said(3).contains("3 rolled back by server_errors (3) (3.0 %, 95 % interval 0.6 to 8.5 %; the policy allows 1 %)"), "{}", said(3));
