@@ -23,6 +23,8 @@ pub struct Deployment {
     pub is_rollback: bool,
     /// Whether it has ended, well or badly.
     pub is_over: bool,
+    /// When it ended.
+    pub completed: Option<Timestamp>,
     /// Status in CodeDeploy's words.
     pub status: String,
 }
@@ -58,6 +60,7 @@ pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Faul
             info.status,
             Some(DeploymentStatus::Succeeded | DeploymentStatus::Failed | DeploymentStatus::Stopped)
         ),
+        completed: timestamp(info.complete_time),
         status: info.status.map_or_else(|| "Unknown".to_owned(), |status| status.as_str().to_owned()),
     })
 }
@@ -92,6 +95,11 @@ pub async fn ended(
         }
     }
     Ok(ids)
+}
+
+/// An instant as CodeDeploy sends it.
+pub(super) fn timestamp(time: Option<DateTime>) -> Option<Timestamp> {
+    time.and_then(|time| time.to_millis().ok()).and_then(|ms| Timestamp::from_millisecond(ms).ok())
 }
 
 /// CodeDeploy left out what it always sends.

@@ -2,9 +2,8 @@
 
 use aws_sdk_codedeploy::types as codedeploy;
 use aws_sdk_elasticloadbalancingv2::types as elb;
-use jiff::Timestamp;
 
-use super::deployment::incomplete;
+use super::deployment::{incomplete, timestamp};
 use super::{
     Colour, Deployment, LifecycleEvent, Listener, LoadBalancer, Phase, Rollout, Service, TargetGroup, TaskSet,
 };
@@ -268,9 +267,6 @@ fn alarms(group: &codedeploy::DeploymentGroupInfo) -> Vec<String> {
 
 fn lifecycle_event(event: &codedeploy::LifecycleEvent) -> LifecycleEvent {
     use codedeploy::LifecycleEventStatus as Status;
-    let at = |time: &Option<aws_sdk_codedeploy::primitives::DateTime>| {
-        time.and_then(|time| time.to_millis().ok()).and_then(|ms| Timestamp::from_millisecond(ms).ok())
-    };
     LifecycleEvent {
         name: event.lifecycle_event_name.clone().unwrap_or_default(),
         status: match &event.status {
@@ -279,8 +275,8 @@ fn lifecycle_event(event: &codedeploy::LifecycleEvent) -> LifecycleEvent {
             Some(Status::Failed | Status::Skipped) => Phase::Over,
             _ => Phase::Pending,
         },
-        started: at(&event.start_time),
-        ended: at(&event.end_time),
+        started: timestamp(event.start_time),
+        ended: timestamp(event.end_time),
     }
 }
 

@@ -26,8 +26,10 @@ use shiftgate::verdict::Quantity;
 
 use crate::show;
 
-/// How long CloudWatch keeps the minutes of a metric, but for the hour before the first rollout.
-const KEPT: Duration = Duration::from_hours(15 * 24 - 1);
+/// How long CloudWatch keeps the minutes of a metric.
+const KEPT: Duration = Duration::from_hours(15 * 24);
+/// What is left of that is not asked for: it may be gone when the answer comes, and the first rollout has an hour before.
+const MARGIN: Duration = Duration::from_hours(1);
 /// What is read at once: a day of minutes of all counts is less than an answer of CloudWatch holds.
 const AT_ONCE: Duration = Duration::from_hours(24);
 
@@ -51,7 +53,8 @@ pub async fn read(name: &str, since: Duration, plans: &[&Plan], progress: &mut s
     let aws = Aws::from_environment().await;
     let service = rollout::service(&aws, application, group).await.map_err(told)?;
     let now = clock::now();
-    let from = now.checked_sub(since.min(KEPT)).context("--since is longer ago than there is time")?;
+    let from =
+        now.checked_sub(since.min(KEPT - MARGIN)).context("--since is longer ago than there is time")?;
     let mut reader = Reader { aws, service, gates: gates(plans), plan, now, progress, notes: Vec::new() };
     if since > KEPT {
         reader.notes.push("CloudWatch keeps minutes for 15 days: older rollouts were not read".to_owned());
@@ -96,10 +99,11 @@ struct Shift {
 }
 
 impl Shift {
-    /// `None` when traffic never began to shift.
-    fn of(rollout: &Rollout) -> Option<Self> {
+    /// `None` when traffic never began to shift. A deployment that was stopped may not say when its shift ended, but when
+    /// all of it did.
+    fn of(deployment: &Deployment, rollout: &Rollout) -> Option<Self> {
         let shift = rollout.event("AllowTraffic")?;
-        let (began, ended) = shift.started.zip(shift.ended)?;
+        let (began, ended) = shift.started.zip(shift.ended.or(deployment.completed))?;
         let baked = rollout.event("AfterAllowTraffic").and_then(|event| event.ended);
         Some(Self { began, ended, over: baked.map_or(ended, |baked| baked.max(ended)) })
     }
@@ -135,7 +139,7 @@ impl Reader<'_> {
                 }
                 Err(fault) => return Err(told(fault)),
             };
-            let Some(shift) = Shift::of(&rollout) else { continue };
+            let Some(shift) = Shift::of(&deployment, &rollout) else { continue };
             if !deployment.is_rollback {
                 match self.recorded(deployment, rollout, &shift).await.map_err(told)? {
                     Some(traffic) => recordings.push((shift.began, id.clone(), traffic)),
