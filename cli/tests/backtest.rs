@@ -36,7 +36,7 @@ async fn shop() -> (Account, Site) {
     let account = Account::start(&AccountSpec {
         project: common::project(),
         binaries: common::binaries().to_owned(),
-        pace: Pace { minute: Duration::from_secs(60), hook_timeout: Duration::from_secs(60) },
+        pace: Pace { minute: Duration::from_mins(1), hook_timeout: Duration::from_mins(1) },
         ingestion_delay: Duration::ZERO,
         retry_delays: [Duration::from_millis(100); 2],
         port: 0,

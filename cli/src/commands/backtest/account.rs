@@ -28,8 +28,8 @@ use crate::show;
 
 /// How long CloudWatch keeps the minutes of a metric.
 const KEPT: Duration = Duration::from_hours(15 * 24);
-/// What is left of that is not asked for: it may be gone when the answer comes, and the first rollout has an hour before.
-const MARGIN: Duration = Duration::from_hours(1);
+/// How far back it is asked for them: more may be gone when the answer comes, and the first rollout has an hour before.
+const ASKED: Duration = Duration::from_hours(15 * 24 - 1);
 /// What is read at once: a day of minutes of all counts is less than an answer of CloudWatch holds.
 const AT_ONCE: Duration = Duration::from_hours(24);
 
@@ -53,8 +53,7 @@ pub async fn read(name: &str, since: Duration, plans: &[&Plan], progress: &mut s
     let aws = Aws::from_environment().await;
     let service = rollout::service(&aws, application, group).await.map_err(told)?;
     let now = clock::now();
-    let from =
-        now.checked_sub(since.min(KEPT - MARGIN)).context("--since is longer ago than there is time")?;
+    let from = now.checked_sub(since.min(ASKED)).context("--since is longer ago than there is time")?;
     let mut reader = Reader { aws, service, gates: gates(plans), plan, now, progress, notes: Vec::new() };
     if since > KEPT {
         reader.notes.push("CloudWatch keeps minutes for 15 days: older rollouts were not read".to_owned());
