@@ -238,6 +238,7 @@ mod tests {
     #[test]
     fn a_time_has_a_number_and_a_unit() {
         assert_eq!(since("30d"), Ok(Duration::from_hours(720)));
+        assert_eq!(since("12h"), Ok(Duration::from_hours(12)));
         assert_eq!(since("90m"), Ok(Duration::from_mins(90)));
         for bad in ["", "d", "7", "0d", "-1h", "1w", "1.5h", "99999999999999999999d", "999999999999999999d"] {
             assert!(since(bad).is_err(), "{bad}");

@@ -99,7 +99,7 @@ impl Told<'_> {
         match self.windows {
             Ok(windows) => {
                 parts.push(self.quiet(first, windows));
-                parts.push(found(first, self.minutes));
+                parts.push(found(first, &self.length()));
             }
             Err(why) => parts.push(format!("no A/A windows: {why}")),
         }
@@ -271,7 +271,7 @@ fn why(answer: &Answer) -> String {
     format!("{}in minute {}", gate.unwrap_or_default(), answer.minute.unwrap_or_default())
 }
 
-fn found(column: &Column, minutes: u32) -> String {
+fn found(column: &Column, length: &str) -> String {
     let sentence = |smallest: &Smallest| {
         let (gate, share) = (smallest.gate.name().replace('_', " "), Quantity::share(smallest.share));
         match (smallest.ratio, smallest.minutes) {
@@ -290,7 +290,7 @@ fn found(column: &Column, minutes: u32) -> String {
         return "It was not looked for regressions: the A/A windows have no bad events that the policy compares.".to_owned();
     }
     format!(
-        "With green worse from the first of {minutes} minutes on, it finds in 4 windows of 5: {}.",
+        "With green worse from the first of {length} on, it finds in 4 windows of 5: {}.",
         each.join("; ")
     )
 }
