@@ -168,6 +168,19 @@ def a_deployment_tells_its_events_and_colours():
 
 
 @check
+def deployments_are_listed_by_group_status_and_time():
+    about = info(deployment("watch"))
+    of_application = ["deploy", "list-deployments", "--application-name", about["applicationName"]]
+    of_group = [*of_application, "--deployment-group-name", about["deploymentGroupName"]]
+    equal(aws(*of_group)["deployments"], [deployment("watch"), "d-PASTWATCH"], "the group's deployments")
+    ended = ["--include-only-statuses", "Succeeded", "Failed", "Stopped"]
+    equal(aws(*of_group, *ended)["deployments"], ["d-PASTWATCH"], "those that have ended")
+    lately = (datetime.now(timezone.utc) - timedelta(minutes=5)).isoformat()
+    equal(aws(*of_group, *ended, "--create-time-range", f"start={lately}")["deployments"], [], "those of now")
+    aws_refuses("DeploymentGroupNameRequiredException", *of_application)
+
+
+@check
 def a_report_ends_the_hook_once():
     id = deployment("before-install")
     answer = aws(*report("before-install"))
@@ -207,7 +220,8 @@ def targets_are_healthy():
     for colour, arn in colours().items():
         described = aws("elbv2", "describe-target-health", "--target-group-arn", arn)["TargetHealthDescriptions"]
         states = [each["TargetHealth"]["State"] for each in described]
-        equal(states, ["healthy"], f"states of {colour}'s targets")
+        # The watch's service has a task in each zone.
+        equal(states, ["healthy"] * 3, f"states of {colour}'s targets")
     unknown = colours()["Blue"][:-1] + "x"
     aws_refuses("TargetGroupNotFound", "elbv2", "describe-target-health", "--target-group-arn", unknown)
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 # What needs an AWS account, another toolchain or a published release, and so cannot be run here. The benchmarks run
 # without --release: a release build of all that the CLI needs takes longer than the rest.
-ELSEWHERE = re.compile(r"sam deploy|sam build$|rustup |aws |cargo run --release -- bench ")
+ELSEWHERE = re.compile(
+    r"sam deploy|sam build$|rustup |aws |cargo run --release -- bench |cargo run -- backtest --deployment-group "
+)
 # What somebody who follows the README types. Everything else in its sh blocks is not ours.
 OURS = re.compile(r"cargo |sam |rustup |aws ")
 

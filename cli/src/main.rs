@@ -69,6 +69,8 @@ enum Command {
         #[arg(long, exclusive = true)]
         schema: bool,
     },
+    /// Tell what a policy would have made of past rollouts, and of time without a release
+    Backtest(commands::backtest::Arguments),
     /// Measure
     Bench {
         #[command(subcommand)]
@@ -155,6 +157,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
             let (project, binaries) = found()?;
             commands::serve::run(&project, &binaries, port).await
         }
+        Command::Backtest(arguments) => commands::backtest::run(&arguments).await,
         Command::Bench { command: BenchCommand::Judge { runs, svg, json, only } } => {
             commands::bench::judge(runs as usize, &svg, json.as_deref(), only.as_deref())
         }

@@ -11,6 +11,7 @@ use shiftgate::verdict::ByChance;
 use shiftgate_lab::codedeploy::{Creator, EventStatus, Happening};
 use shiftgate_lab::traffic::Stats;
 use shiftgate_lab::world::Progress;
+use tokio::time::Instant;
 
 /// Prints a line.
 pub fn line(text: &str) {
@@ -21,6 +22,27 @@ pub fn line(text: &str) {
 /// Prints an error.
 pub fn error(text: &str) {
     eprintln!("{text}");
+}
+
+/// How far something is that may be over at once: a line a second, from the first second on.
+pub struct Slow {
+    next: Instant,
+}
+
+impl Slow {
+    /// Begins now.
+    pub fn new() -> Self {
+        Self { next: Instant::now() + Duration::from_secs(1) }
+    }
+
+    /// Shows how far it is, unless that was shown within the last second.
+    pub fn say(&mut self, text: &str) {
+        let now = Instant::now();
+        if now >= self.next {
+            eprintln!("{text}");
+            self.next = now + Duration::from_secs(1);
+        }
+    }
 }
 
 /// How far a benchmark is.

@@ -10,7 +10,7 @@ use shiftgate::policy::load::parameter_names;
 
 use crate::account::Account;
 use crate::application::Behaviour;
-use crate::codedeploy::{AutoRollback, Creator, DeploymentRecord, Group, Hook, Shift, Status};
+use crate::codedeploy::{AutoRollback, Creator, DeploymentRecord, EventStatus, Group, Hook, Shift, Status};
 use crate::load_balancer::{
     HealthCheck, ListenerKind, LoadBalancer, LoadBalancerSpec, Recorder, TargetGroupSpec, TargetState,
 };
@@ -112,13 +112,25 @@ impl Site {
             last_successful: None,
         });
         if !spec.first_deployment {
-            let id = past_id(&spec.name);
-            let mut past = DeploymentRecord::new(&id, &spec.name, &group, spec.shift, Creator::User);
-            past.status = Status::Succeeded;
-            codedeploy.add_past(past);
+            codedeploy.add_past(past(&spec.name, &group, spec.shift, Arc::clone(&blue)));
         }
         Ok(Self { application: spec.name, group, service, blue, traffic })
     }
+}
+
+/// The deployment that brought the old version, before anything that CloudWatch knows.
+fn past(application: &str, group: &str, shift: Shift, brought: Arc<TaskSet>) -> DeploymentRecord {
+    let mut past = DeploymentRecord::new(&past_id(application), application, group, shift, Creator::User);
+    past.created = Timestamp::now().saturating_sub(2 * PAST).unwrap_or(Timestamp::MIN);
+    past.completed = Some(past.created);
+    past.status = Status::Succeeded;
+    for event in &mut past.events {
+        event.status = EventStatus::Succeeded;
+        (event.started, event.ended) = (Some(past.created), Some(past.created));
+    }
+    past.green = Some(brought);
+    past.green_weight = 100.0;
+    past
 }
 
 /// Id of the deployment that brought the old version; the same on every run, so that samples can name it.

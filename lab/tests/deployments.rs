@@ -136,3 +136,55 @@ async fn a_group_runs_one_deployment_at_a_time() {
         Err("DeploymentLimitExceededException".to_owned())
     );
 }
+
+#[tokio::test]
+async fn deployments_are_listed_by_group_status_and_time_in_pages() {
+    let waiting = Waiting::at("AfterInstall").await;
+    let id = waiting.deploy().await;
+    let day = |day: i64| jiff::Timestamp::from_second(86_400 * day).unwrap();
+    for number in 0..250 {
+        let id = format!("d-OLD{number:03}");
+        let mut record = DeploymentRecord::new(&id, "shop", "shop-group", Shift::AllAtOnce, Creator::User);
+        record.created = day(number);
+        record.status = if number % 2 == 0 { Status::Succeeded } else { Status::Stopped };
+        waiting.account.services.codedeploy.add_past(record);
+    }
+    let of_group = json!({"applicationName": "shop", "deploymentGroupName": "shop-group"});
+    let listed = |more: Value| {
+        let mut input = of_group.clone();
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        call(&waiting, "ListDeployments", &input)
+    };
+    let ids =
+        |answer: &Value| -> Vec<String> { serde_json::from_value(answer["deployments"].clone()).unwrap() };
+    // All of them: the one that waits, the one that brought the old version, and the old ones.
+    let mut all = Vec::new();
+    let mut page = listed(json!({})).unwrap();
+    loop {
+        all.extend(ids(&page));
+        assert!(ids(&page).len() <= 100);
+        let Some(token) = page.get("nextToken") else { break };
+        page = listed(json!({"nextToken": token})).unwrap();
+    }
+    assert_eq!(all.len(), 252);
+    assert_eq!(
+        (&all[0], &all[1], &all[2], &all[251]),
+        (&id, &"d-PASTSHOP".to_owned(), &"d-OLD249".to_owned(), &"d-OLD000".to_owned())
+    );
+    let range = |from: i64, to: i64| json!({"start": 86_400 * from, "end": 86_400 * to});
+    let stopped = json!({"includeOnlyStatuses": ["Stopped", "Failed"], "createTimeRange": range(10, 14)});
+    assert_eq!(ids(&listed(stopped).unwrap()), ["d-OLD013", "d-OLD011"]);
+    let open = json!({"createTimeRange": {"start": 86_400 * 248}, "includeOnlyStatuses": ["Succeeded"]});
+    assert_eq!(ids(&listed(open).unwrap()), ["d-PASTSHOP", "d-OLD248"]);
+    for (input, error) in [
+        (json!({"includeOnlyStatuses": ["Done"]}), "InvalidDeploymentStatusException"),
+        (json!({"createTimeRange": range(2, 1)}), "InvalidTimeRangeException"),
+        (json!({"nextToken": "?"}), "InvalidNextTokenException"),
+        (json!({"deploymentGroupName": null}), "DeploymentGroupNameRequiredException"),
+        (json!({"applicationName": null}), "ApplicationNameRequiredException"),
+        (json!({"applicationName": "other"}), "ApplicationDoesNotExistException"),
+        (json!({"deploymentGroupName": "other"}), "DeploymentGroupDoesNotExistException"),
+    ] {
+        assert_eq!(listed(input), Err(error.to_owned()));
+    }
+}

@@ -13,6 +13,7 @@
 //! | [`metrics`] | CloudWatch queries and the series that come back |
 //! | [`judge`] | from series to findings (pure) |
 //! | [`recording`] | recordings of rollouts, judged offline by the same judge (pure) |
+//! | [`backtest`] | what the judge would have made of past rollouts and of quiet time (pure) |
 //! | [`outlook`] | before the shift: what this rollout will be able to find |
 //! | [`traffic`] | one look at the metrics: read, then judge |
 //! | [`verdict`] | findings and faults to one answer (pure) |
@@ -24,6 +25,7 @@
 //! | [`aws`], [`telemetry`], [`clock`], [`environment`], [`fault`], [`yaml`] | what all of them stand on |
 
 pub mod aws;
+pub mod backtest;
 pub mod bake;
 pub mod budget;
 pub mod carry;

@@ -31,11 +31,10 @@ pub async fn told(release: &Release) -> Result<Vec<Finding>, Fault> {
         .traffic
         .iter()
         .filter_map(|gate| match &gate.rule {
-            Rule::Compared(compared) if matches!(compared.events, Events::Counts { .. }) => Some((
-                gate.name.as_str(),
-                compared,
-                CountQueries::new(&compared.events, 0.0, &release.rollout),
-            )),
+            Rule::Compared(compared) if matches!(compared.events, Events::Counts { .. }) => {
+                let queries = CountQueries::new(&compared.events, None, &release.rollout)?;
+                Some((gate.name.as_str(), compared, queries))
+            }
             _ => None,
         })
         .collect();

@@ -152,6 +152,11 @@ impl Tally {
     pub fn is_absent(&self) -> bool {
         *self == Self::Absent
     }
+
+    /// The count, where there is one.
+    pub fn count(&self) -> Option<f64> {
+        if let Self::Of(count) = self { Some(*count) } else { None }
+    }
 }
 
 impl<'de> Deserialize<'de> for Tally {

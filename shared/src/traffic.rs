@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::aws::Aws;
 use crate::fault::{Fault, FaultKind};
 use crate::hook::Release;
 use crate::judge::series::Series;
@@ -12,6 +13,7 @@ use crate::policy::defaults;
 use crate::policy::gates::Bound;
 use crate::policy::gates::{Compared, Events, Gate, Measure, Metric, Rule, SlowerThan, Threshold};
 use crate::recording::{self, Bad};
+use crate::rollout::Rollout;
 use crate::rollout::schedule::green_shares;
 use crate::slower;
 use crate::verdict::{Caveat, Finding, Quantity};
@@ -111,19 +113,32 @@ async fn read_counts(release: &Release, queries: &[Query], window: &Window) -> R
 
 /// The usual 99th percentile before the shift, for the comparisons that leave it to the service which samples are slow.
 async fn usually_slow(release: &Release, gates: &[Gate], shift: &Window) -> Result<Option<f64>, Fault> {
+    if shift.periods == 0 {
+        return Ok(None);
+    }
+    let before = Window { periods: HISTORY, ..shift.with_history(HISTORY) };
+    let of_colours = slowest(&release.aws, &release.rollout, gates, &before).await?;
+    Ok(of_colours.into_iter().find_map(|series| judge::median(series.into_iter().flatten())))
+}
+
+/// What is slow in each period, of blue and of green, in the metric's unit: its 99th percentile. Nothing where no
+/// comparison leaves it to the service.
+pub async fn slowest(
+    aws: &Aws,
+    rollout: &Rollout,
+    gates: &[Gate],
+    window: &Window,
+) -> Result<Vec<metrics::Series>, Fault> {
     let left_open = gates.iter().find_map(|gate| match &gate.rule {
         Rule::Compared(Compared { events: Events::Slow { metric, than: SlowerThan::Usual }, .. }) => {
             Some(metric)
         }
         _ => None,
     });
-    let Some(metric) = left_open.filter(|_| shift.periods > 0) else { return Ok(None) };
-    let before = Window { periods: HISTORY, ..shift.with_history(HISTORY) };
-    let of = |side| metrics::query(metric, USUALLY_SLOW, &release.rollout, side);
-    let queries = [of(Side::Blue), of(Side::Green)];
-    let set = metrics::read(&release.aws, &queries, &before).await?;
-    let usual = queries.iter().find_map(|query| judge::median(set.get(query, &before).into_iter().flatten()));
-    Ok(usual)
+    let Some(metric) = left_open else { return Ok(Vec::new()) };
+    let queries = [Side::Blue, Side::Green].map(|side| metrics::query(metric, USUALLY_SLOW, rollout, side));
+    let set = metrics::read(aws, &queries, window).await?;
+    Ok(queries.iter().map(|query| set.get(query, window)).collect())
 }
 
 /// A gate with its queries.
@@ -143,15 +158,11 @@ impl<'a> Asked<'a> {
         match &gate.rule {
             Rule::Threshold(threshold) => Some(Self::Limited(Limited::new(&gate.name, threshold, release))),
             Rule::Compared(compared) => {
-                let slow = match &compared.events {
-                    Events::Counts { .. } => Some(0.0),
-                    Events::Slow { than: SlowerThan::Limit(limit), .. } => Some(*limit),
-                    Events::Slow { than: SlowerThan::Usual, .. } => usually_slow,
-                };
-                Some(slow.map_or(Self::NothingUsual(&gate.name), |slow| Self::Compared {
+                let queries = CountQueries::new(&compared.events, usually_slow, &release.rollout);
+                Some(queries.map_or(Self::NothingUsual(&gate.name), |queries| Self::Compared {
                     gate: &gate.name,
                     compared,
-                    queries: CountQueries::new(&compared.events, slow, &release.rollout),
+                    queries,
                 }))
             }
             // Judged after the shift, by its own reading.

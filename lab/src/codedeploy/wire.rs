@@ -27,19 +27,38 @@ struct Input {
     auto_rollback_enabled: Option<bool>,
 }
 
+/// Deployments that one answer lists.
+const PAGE: usize = 100;
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct ListDeployments {
+    application_name: Option<String>,
+    deployment_group_name: Option<String>,
+    include_only_statuses: Vec<String>,
+    create_time_range: TimeRange,
+    next_token: Option<String>,
+}
+
+/// In seconds since the epoch; either end may be open.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct TimeRange {
+    start: Option<f64>,
+    end: Option<f64>,
+}
+
 impl CodeDeploy {
     /// Answers one call; `operation` as in `X-Amz-Target` behind the dot.
     pub fn handle(self: &Arc<Self>, operation: &str, body: &[u8]) -> Result<Vec<u8>, ApiError> {
-        // Operations list their own inputs; ListDeployments filters by status, which is a list there.
+        // ListDeployments has an input of its own: it filters by status, which is a list there.
         let output = match operation {
             "GetDeployment" => self.get_deployment(&read(body)?),
             "GetDeploymentGroup" => self.get_deployment_group(&read(body)?),
             "GetDeploymentTarget" => self.get_deployment_target(&read(body)?),
             "BatchGetDeploymentTargets" => self.batch_get_deployment_targets(&read(body)?),
             "ListDeploymentTargets" => self.list_deployment_targets(&read(body)?),
-            "ListDeployments" => {
-                Ok(json!({"deployments": self.lock().deployments.keys().collect::<Vec<_>>()}))
-            }
+            "ListDeployments" => self.list_deployments(&read(body)?),
             "PutLifecycleEventHookExecutionStatus" => self.put_hook_status(&read(body)?),
             "StopDeployment" => self.stop_deployment(&read(body)?),
             "CreateDeployment" => self.create_deployment(&read(body)?),
@@ -75,6 +94,56 @@ impl CodeDeploy {
         };
         set(&mut info, "rollbackInfo", rollback);
         Ok(json!({"deploymentInfo": info}))
+    }
+
+    /// The deployments of a group, or of the account, the newest first.
+    fn list_deployments(&self, input: &ListDeployments) -> Result<Value, ApiError> {
+        const STATUSES: [&str; 8] =
+            ["Created", "Queued", "InProgress", "Baking", "Succeeded", "Failed", "Stopped", "Ready"];
+        let mut state = self.lock();
+        match (&input.application_name, &input.deployment_group_name) {
+            (None, None) => {}
+            (application, group) => {
+                let application =
+                    required(application.as_ref(), "ApplicationNameRequiredException", "application name")?;
+                let what = ("DeploymentGroupNameRequiredException", "deployment group name");
+                state.group_mut(application, required(group.as_ref(), what.0, what.1)?)?;
+            }
+        }
+        if let Some(status) =
+            input.include_only_statuses.iter().find(|status| !STATUSES.contains(&status.as_str()))
+        {
+            let message = format!("The deployment status {status} is not valid");
+            return Err(ApiError::client("InvalidDeploymentStatusException", message));
+        }
+        let TimeRange { start, end } = input.create_time_range;
+        if start.zip(end).is_some_and(|(start, end)| start > end) {
+            let message = "The start of the time range is later than its end";
+            return Err(ApiError::client("InvalidTimeRangeException", message));
+        }
+        let is_wanted = |record: &&DeploymentRecord| {
+            let created = seconds(record.created);
+            let of_group =
+                |wanted: &Option<String>, name: &String| wanted.as_ref().is_none_or(|it| it == name);
+            of_group(&input.application_name, &record.application)
+                && of_group(&input.deployment_group_name, &record.group)
+                && (input.include_only_statuses.is_empty()
+                    || input.include_only_statuses.iter().any(|status| status == record.status.as_str()))
+                && start.is_none_or(|start| created >= start)
+                && end.is_none_or(|end| created <= end)
+        };
+        let mut found: Vec<&DeploymentRecord> = state.deployments.values().filter(is_wanted).collect();
+        found.sort_by(|one, other| other.created.cmp(&one.created).then_with(|| one.id.cmp(&other.id)));
+        let from = match &input.next_token {
+            None => 0,
+            Some(token) => found.iter().position(|record| record.id == *token).ok_or_else(|| {
+                ApiError::client("InvalidNextTokenException", "The next token is not valid")
+            })?,
+        };
+        let ids: Vec<&str> = found.iter().skip(from).take(PAGE).map(|record| record.id.as_str()).collect();
+        let mut output = json!({"deployments": ids});
+        set(&mut output, "nextToken", found.get(from + PAGE).map(|record| record.id.clone()));
+        Ok(output)
     }
 
     fn get_deployment_group(&self, input: &Input) -> Result<Value, ApiError> {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{Query, SeriesSet, Side, Window, fill};
 use crate::judge::series::{Count, Pair, Past, Series};
 use crate::policy::defaults;
-use crate::policy::gates::{Events, Metric};
+use crate::policy::gates::{Events, Metric, SlowerThan};
 use crate::rollout::Rollout;
 
 /// The queries behind one comparison.
@@ -25,13 +25,19 @@ struct Counted {
 }
 
 impl CountQueries {
-    /// What to ask for a comparison. `slow` is the limit above which a sample is slow, in the metric's unit.
-    pub fn new(events: &Events, slow: f64, rollout: &Rollout) -> Self {
+    /// What to ask for a comparison. `usual` is the limit above which a sample is slow where the policy leaves it to the
+    /// service, in the metric's unit. `None` when it is left to the service and not known.
+    pub fn new(events: &Events, usual: Option<f64>, rollout: &Rollout) -> Option<Self> {
+        let slow = match events {
+            Events::Counts { .. } => 0.0,
+            Events::Slow { than: SlowerThan::Limit(limit), .. } => *limit,
+            Events::Slow { than: SlowerThan::Usual, .. } => usual?,
+        };
         let counted = |side, zone| Counted::new(events, slow, rollout, side, zone);
         let (Events::Counts { bad: metric, .. } | Events::Slow { metric, .. }) = events;
         let zones = &rollout.load_balancer.zones;
         let has_zones = metric.namespace == defaults::LOAD_BALANCER_NAMESPACE && zones.len() > 1;
-        Self {
+        Some(Self {
             green: counted(Side::Green, None),
             blue: counted(Side::Blue, None),
             zones: zones
@@ -39,7 +45,7 @@ impl CountQueries {
                 .filter(|_| has_zones)
                 .map(|zone| counted(Side::Blue, Some(zone.as_str())))
                 .collect(),
-        }
+        })
     }
 
     /// All queries.

@@ -53,6 +53,12 @@ impl Window {
         }
     }
 
+    /// The same window with so many periods.
+    #[must_use]
+    pub fn with_periods(self, periods: usize) -> Self {
+        Self { periods, ..self }
+    }
+
     /// The end of the last period.
     pub fn end(&self) -> Timestamp {
         self.start.saturating_add(self.period * self.periods as u32).unwrap_or(self.start)

@@ -222,6 +222,14 @@ pub enum Bad {
 }
 
 impl Bad {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ServerErrors, Self::ConnectionErrors, Self::SlowRequests];
+
+    /// What stands for the metrics of a gate that compares; `None` for other gates and other metrics.
+    pub fn compared_by(gate: &Gate) -> Option<Self> {
+        compared(gate).map(|(_, bad)| bad)
+    }
+
     /// What stands for a gate's metrics in a recording.
     pub fn of(events: &Events) -> Option<Self> {
         match events {
@@ -253,13 +261,22 @@ impl Bad {
         }
     }
 
+    /// The same, to be changed.
+    pub(crate) fn tally_mut(self, counts: &mut Counts) -> &mut Tally {
+        match self {
+            Self::ServerErrors => &mut counts.server_errors,
+            Self::ConnectionErrors => &mut counts.connection_errors,
+            Self::SlowRequests => &mut counts.slow_requests,
+        }
+    }
+
     /// The bad events with the requests that they are among. No requests is no data.
-    fn count(self, counts: &Counts) -> Option<Count> {
+    pub(crate) fn count(self, counts: &Counts) -> Option<Count> {
         Some(Count { of: requests(counts)?, bad: number(self.tally(counts))? })
     }
 
     /// The first minute by which the recording is known to have this count: the first of all if the history has it.
-    fn known_from(self, traffic: &Traffic) -> Option<usize> {
+    pub(crate) fn known_from(self, traffic: &Traffic) -> Option<usize> {
         let has = |counts: &Counts| matches!(self.tally(counts), Tally::Of(_));
         if traffic.history.iter().any(|before| has(&before.total())) {
             return Some(0);

@@ -1,6 +1,8 @@
 //! The deployment itself: the first thing that every hook asks for.
 
-use aws_sdk_codedeploy::types::{ComputePlatform, DeploymentCreator, DeploymentStatus};
+use aws_sdk_codedeploy::primitives::DateTime;
+use aws_sdk_codedeploy::types::{ComputePlatform, DeploymentCreator, DeploymentStatus, TimeRange};
+use jiff::Timestamp;
 
 use crate::aws::{self, Aws};
 use crate::event::DeploymentId;
@@ -21,6 +23,8 @@ pub struct Deployment {
     pub is_rollback: bool,
     /// Whether it has ended, well or badly.
     pub is_over: bool,
+    /// When it ended.
+    pub completed: Option<Timestamp>,
     /// Status in CodeDeploy's words.
     pub status: String,
 }
@@ -56,8 +60,46 @@ pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Faul
             info.status,
             Some(DeploymentStatus::Succeeded | DeploymentStatus::Failed | DeploymentStatus::Stopped)
         ),
+        completed: timestamp(info.complete_time),
         status: info.status.map_or_else(|| "Unknown".to_owned(), |status| status.as_str().to_owned()),
     })
+}
+
+/// The deployments of a group that were made since an instant and have ended, in no order.
+pub async fn ended(
+    aws: &Aws,
+    application: &str,
+    group: &str,
+    since: Timestamp,
+) -> Result<Vec<DeploymentId>, Fault> {
+    let made = TimeRange::builder().start(DateTime::from_millis(since.as_millisecond())).build();
+    let mut pages = aws
+        .codedeploy
+        .list_deployments()
+        .application_name(application)
+        .deployment_group_name(group)
+        .include_only_statuses(DeploymentStatus::Succeeded)
+        .include_only_statuses(DeploymentStatus::Failed)
+        .include_only_statuses(DeploymentStatus::Stopped)
+        .create_time_range(made)
+        .into_paginator()
+        .send();
+    let mut ids = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| {
+            let purpose = format!("list the deployments of {application}/{group}");
+            aws::fault("codedeploy:ListDeployments", &purpose, error)
+        })?;
+        for id in page.deployments() {
+            ids.push(DeploymentId::new(id)?);
+        }
+    }
+    Ok(ids)
+}
+
+/// An instant as CodeDeploy sends it.
+pub(super) fn timestamp(time: Option<DateTime>) -> Option<Timestamp> {
+    time.and_then(|time| time.to_millis().ok()).and_then(|ms| Timestamp::from_millisecond(ms).ok())
 }
 
 /// CodeDeploy left out what it always sends.

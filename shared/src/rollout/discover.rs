@@ -2,53 +2,101 @@
 
 use aws_sdk_codedeploy::types as codedeploy;
 use aws_sdk_elasticloadbalancingv2::types as elb;
-use jiff::Timestamp;
 
-use super::deployment::incomplete;
+use super::deployment::{incomplete, timestamp};
 use super::{
-    Colour, Deployment, LifecycleEvent, Listener, LoadBalancer, Phase, Rollout, TargetGroup, TaskSet,
+    Colour, Deployment, LifecycleEvent, Listener, LoadBalancer, Phase, Rollout, Service, TargetGroup, TaskSet,
 };
 use crate::aws::{self, Aws};
 use crate::fault::{Fault, FaultKind};
 
 /// Finds out what the deployment deploys: five calls, no configuration.
 pub async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
-    let group = deployment_group(aws, deployment).await?;
-    let (cluster, service) = ecs_service(deployment, &group)?;
-    let pair = target_group_pair(deployment, &group)?;
-    let target = deployment_target(aws, deployment, &format!("{cluster}:{service}")).await?;
-    let (blue_name, green_name) = colour_names(deployment, &pair, &target)?;
-    let target_groups = target_groups(aws, &[&blue_name, &green_name]).await?;
+    service(aws, &deployment.application, &deployment.group).await?.in_deployment(aws, deployment).await
+}
+
+/// Finds out what a deployment group deploys, whichever deployment it is: four calls.
+pub async fn service(aws: &Aws, application: &str, group: &str) -> Result<Service, Fault> {
+    let name = format!("{application}/{group}");
+    let group = deployment_group(aws, application, group).await?;
+    let (cluster, service) = ecs_service(&name, &group)?;
+    let (pair, group_names) = target_group_pair(&name, &group)?;
+    let target_groups = target_groups(aws, &group_names).await?;
     let production_arn = listener_arn(pair.prod_traffic_route.as_ref())
-        .ok_or_else(|| group_lacks(deployment, "a production listener"))?;
+        .ok_or_else(|| group_lacks(&name, "a production listener"))?;
     let test_arn = listener_arn(pair.test_traffic_route.as_ref());
     let listeners = listeners(aws, &[Some(&production_arn), test_arn.as_ref()]).await?;
     let find = |arn: &String| listeners.iter().find(|(listener, _)| listener.arn == *arn);
     let (production_listener, balancer_arn) =
         find(&production_arn).ok_or_else(|| not_found("listener", &production_arn))?.clone();
-    let colour = |name: &str, label: codedeploy::TargetLabel| -> Result<Colour, Fault> {
-        Ok(Colour {
-            target_group: target_groups
-                .iter()
-                .find(|group| group.name == name)
-                .cloned()
-                .ok_or_else(|| not_found("target group", name))?,
-            tasks: task_set(&target, &label).map(tasks),
-        })
-    };
-    Ok(Rollout {
-        blue: colour(&blue_name, codedeploy::TargetLabel::Blue)?,
-        green: colour(&green_name, codedeploy::TargetLabel::Green)?,
+    let [one, other] = group_names.each_ref().map(|name| {
+        let found = target_groups.iter().find(|group| group.name == *name).cloned();
+        found.ok_or_else(|| not_found("target group", name))
+    });
+    Ok(Service {
+        target_groups: [one?, other?],
         load_balancer: load_balancer(aws, &balancer_arn).await?,
         production_listener,
         test_listener: test_arn.as_ref().and_then(find).map(|(listener, _)| listener.clone()),
         alarms: alarms(&group),
-        events: target.lifecycle_events().iter().map(lifecycle_event).collect(),
         last_successful: group.last_successful_deployment().and_then(|last| last.deployment_id.clone()),
-        configuration: deployment.configuration.clone(),
         cluster,
         service,
     })
+}
+
+impl Service {
+    /// What one of its deployments deploys: one call.
+    pub async fn in_deployment(&self, aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
+        let target =
+            deployment_target(aws, deployment, &format!("{}:{}", self.cluster, self.service)).await?;
+        let mut rollout = self.with_blue(self.blue(deployment, &target)?);
+        rollout.blue.tasks = task_set(&target, &codedeploy::TargetLabel::Blue).map(tasks);
+        rollout.green.tasks = task_set(&target, &codedeploy::TargetLabel::Green).map(tasks);
+        rollout.events = target.lifecycle_events().iter().map(lifecycle_event).collect();
+        rollout.configuration.clone_from(&deployment.configuration);
+        Ok(rollout)
+    }
+
+    /// The service with one of its target groups (0 or 1) as blue and the other as green, and no deployment: no tasks, no
+    /// lifecycle events.
+    pub fn with_blue(&self, blue: usize) -> Rollout {
+        let [one, other] = &self.target_groups;
+        let (blue, green) = if blue == 0 { (one, other) } else { (other, one) };
+        let colour = |target_group: &TargetGroup| Colour { target_group: target_group.clone(), tasks: None };
+        Rollout {
+            cluster: self.cluster.clone(),
+            service: self.service.clone(),
+            configuration: String::new(),
+            blue: colour(blue),
+            green: colour(green),
+            load_balancer: self.load_balancer.clone(),
+            production_listener: self.production_listener.clone(),
+            test_listener: self.test_listener.clone(),
+            alarms: self.alarms.clone(),
+            events: Vec::new(),
+            last_successful: self.last_successful.clone(),
+        }
+    }
+
+    /// Which target group is blue's. Before Install only blue has a task set, and after a while only green; the other
+    /// colour gets the other group.
+    fn blue(&self, deployment: &Deployment, target: &codedeploy::EcsTarget) -> Result<usize, Fault> {
+        let group_of = |label| {
+            let name = task_set(target, &label)?.target_group()?.name()?;
+            Some(self.target_groups.iter().position(|group| group.name == name).ok_or_else(|| {
+                group_lacks(
+                    &format!("{}/{}", deployment.application, deployment.group),
+                    &format!("the target group {name}"),
+                )
+            }))
+        };
+        match (group_of(codedeploy::TargetLabel::Blue), group_of(codedeploy::TargetLabel::Green)) {
+            (Some(blue), _) => blue,
+            (None, Some(green)) => Ok(1 - green?),
+            (None, None) => Err(incomplete(&deployment.id, "task set with a target group")),
+        }
+    }
 }
 
 /// Reads the tasks and lifecycle events again; colours and listeners do not change during a deployment.
@@ -63,9 +111,9 @@ pub async fn refresh(aws: &Aws, deployment: &Deployment, rollout: &mut Rollout) 
 
 async fn deployment_group(
     aws: &Aws,
-    deployment: &Deployment,
+    application: &str,
+    group: &str,
 ) -> Result<codedeploy::DeploymentGroupInfo, Fault> {
-    let Deployment { application, group, .. } = deployment;
     aws.codedeploy
         .get_deployment_group()
         .application_name(application)
@@ -80,7 +128,7 @@ async fn deployment_group(
             )
         })?
         .deployment_group_info
-        .ok_or_else(|| incomplete(&deployment.id, "deployment group"))
+        .ok_or_else(|| not_found("deployment group", &format!("{application}/{group}")))
 }
 
 async fn deployment_target(
@@ -106,14 +154,9 @@ async fn deployment_target(
         .ok_or_else(|| incomplete(&deployment.id, "ecsTarget"))
 }
 
-async fn target_groups(aws: &Aws, names: &[&str]) -> Result<Vec<TargetGroup>, Fault> {
-    let output = aws
-        .elb
-        .describe_target_groups()
-        .set_names(Some(names.iter().map(|name| (*name).to_owned()).collect()))
-        .send()
-        .await
-        .map_err(|error| {
+async fn target_groups(aws: &Aws, names: &[String; 2]) -> Result<Vec<TargetGroup>, Fault> {
+    let output =
+        aws.elb.describe_target_groups().set_names(Some(names.to_vec())).send().await.map_err(|error| {
             aws::fault(
                 "elasticloadbalancing:DescribeTargetGroups",
                 &format!("read target groups {}", names.join(", ")),
@@ -150,47 +193,25 @@ async fn load_balancer(aws: &Aws, arn: &str) -> Result<LoadBalancer, Fault> {
     })
 }
 
-fn ecs_service(
-    deployment: &Deployment,
-    group: &codedeploy::DeploymentGroupInfo,
-) -> Result<(String, String), Fault> {
+fn ecs_service(name: &str, group: &codedeploy::DeploymentGroupInfo) -> Result<(String, String), Fault> {
     match group.ecs_services() {
         [service] => service.cluster_name.clone().zip(service.service_name.clone()),
         _ => None,
     }
-    .ok_or_else(|| group_lacks(deployment, "exactly one ECS service"))
+    .ok_or_else(|| group_lacks(name, "exactly one ECS service"))
 }
 
-fn target_group_pair(
-    deployment: &Deployment,
-    group: &codedeploy::DeploymentGroupInfo,
-) -> Result<codedeploy::TargetGroupPairInfo, Fault> {
-    group
-        .load_balancer_info()
-        .and_then(|info| info.target_group_pair_info_list().first())
-        .filter(|pair| pair.target_groups().iter().filter(|group| group.name.is_some()).count() == 2)
-        .cloned()
-        .ok_or_else(|| group_lacks(deployment, "a pair of target groups"))
-}
-
-/// Blue's and green's target group names. Before Install only blue has a task set; green gets the other group.
-fn colour_names(
-    deployment: &Deployment,
-    pair: &codedeploy::TargetGroupPairInfo,
-    target: &codedeploy::EcsTarget,
-) -> Result<(String, String), Fault> {
-    let name_of = |label| task_set(target, &label).and_then(|set| set.target_group()?.name.clone());
-    let other = |name: &String| {
-        pair.target_groups().iter().filter_map(|group| group.name.clone()).find(|candidate| candidate != name)
-    };
-    let (blue, green) =
-        match (name_of(codedeploy::TargetLabel::Blue), name_of(codedeploy::TargetLabel::Green)) {
-            (Some(blue), Some(green)) => (Some(blue), Some(green)),
-            (Some(blue), None) => (Some(blue.clone()), other(&blue)),
-            (None, Some(green)) => (other(&green), Some(green)),
-            (None, None) => (None, None),
-        };
-    blue.zip(green).ok_or_else(|| incomplete(&deployment.id, "task set with a target group"))
+/// The pair, and the names of its two target groups.
+fn target_group_pair<'a>(
+    name: &str,
+    group: &'a codedeploy::DeploymentGroupInfo,
+) -> Result<(&'a codedeploy::TargetGroupPairInfo, [String; 2]), Fault> {
+    let pair = group.load_balancer_info().and_then(|info| info.target_group_pair_info_list().first());
+    pair.and_then(|pair| {
+        let names: Vec<String> = pair.target_groups().iter().filter_map(|group| group.name.clone()).collect();
+        Some((pair, <[String; 2]>::try_from(names).ok()?))
+    })
+    .ok_or_else(|| group_lacks(name, "a pair of target groups"))
 }
 
 fn task_set<'a>(
@@ -246,9 +267,6 @@ fn alarms(group: &codedeploy::DeploymentGroupInfo) -> Vec<String> {
 
 fn lifecycle_event(event: &codedeploy::LifecycleEvent) -> LifecycleEvent {
     use codedeploy::LifecycleEventStatus as Status;
-    let at = |time: &Option<aws_sdk_codedeploy::primitives::DateTime>| {
-        time.and_then(|time| time.to_millis().ok()).and_then(|ms| Timestamp::from_millisecond(ms).ok())
-    };
     LifecycleEvent {
         name: event.lifecycle_event_name.clone().unwrap_or_default(),
         status: match &event.status {
@@ -257,15 +275,15 @@ fn lifecycle_event(event: &codedeploy::LifecycleEvent) -> LifecycleEvent {
             Some(Status::Failed | Status::Skipped) => Phase::Over,
             _ => Phase::Pending,
         },
-        started: at(&event.start_time),
-        ended: at(&event.end_time),
+        started: timestamp(event.start_time),
+        ended: timestamp(event.end_time),
     }
 }
 
-fn group_lacks(deployment: &Deployment, what: &str) -> Fault {
+fn group_lacks(name: &str, what: &str) -> Fault {
     Fault::new(
         FaultKind::NotFound,
-        format!("deployment group {}/{} does not have {what}", deployment.application, deployment.group),
+        format!("deployment group {name} does not have {what}"),
         "Shiftgate needs an ECS blue/green deployment group with a load balancer",
     )
 }

@@ -6,10 +6,31 @@ pub mod schedule;
 
 use jiff::Timestamp;
 
-pub use deployment::{Deployment, deployment};
-pub use discover::{discover, refresh};
+pub use deployment::{Deployment, deployment, ended};
+pub use discover::{discover, refresh, service};
 
 use crate::policy::values::Statuses;
+
+/// What a deployment group deploys, whichever deployment it is.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Name of the ECS cluster.
+    pub cluster: String,
+    /// Name of the ECS service.
+    pub service: String,
+    /// Its two target groups; which one is blue changes with every deployment.
+    pub target_groups: [TargetGroup; 2],
+    /// The balancer in front of both.
+    pub load_balancer: LoadBalancer,
+    /// Where users come in.
+    pub production_listener: Listener,
+    /// Where green can be reached before it takes traffic.
+    pub test_listener: Option<Listener>,
+    /// CloudWatch alarms of the deployment group.
+    pub alarms: Vec<String>,
+    /// The last deployment of the group that succeeded.
+    pub last_successful: Option<String>,
+}
 
 /// A deployment of an ECS service, as found at one instant.
 #[derive(Debug, Clone)]
