@@ -19,23 +19,19 @@ use told::{Column, Told};
 
 /// What is judged, and how.
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("past").required(true).args(["recordings", "deployment_group"])))]
 pub struct Arguments {
     /// A folder of recordings: each *.json holds one, each *.jsonl one a line
-    #[arg(
-        long,
-        value_name = "DIR",
-        required_unless_present = "deployment_group",
-        conflicts_with = "deployment_group"
-    )]
+    #[arg(long, value_name = "DIR")]
     recordings: Option<PathBuf>,
     /// A deployment group whose past is read from AWS, with the credentials of the environment; nothing is changed there
     #[arg(long, value_name = "APP/GROUP")]
     deployment_group: Option<String>,
     /// How far back it is read, such as 12h or 7d; CloudWatch keeps minutes for 15 days
-    #[arg(long, value_name = "TIME", default_value = "15d", value_parser = since, requires = "deployment_group")]
+    #[arg(long, value_name = "TIME", default_value = "15d", value_parser = since, conflicts_with = "recordings")]
     since: Duration,
     /// Where to save what was read, for --recordings
-    #[arg(long, value_name = "DIR", requires = "deployment_group")]
+    #[arg(long, value_name = "DIR", conflicts_with = "recordings")]
     save: Option<PathBuf>,
     /// The policy, YAML or JSON; the built-in defaults without it
     #[arg(long, value_name = "FILE")]
