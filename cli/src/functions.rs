@@ -28,7 +28,7 @@ pub fn binaries(project: &Path, given: Option<PathBuf>) -> Result<PathBuf> {
     // be built a second time.
     let mut build = Command::new("cargo");
     build.current_dir(project).args(["build", "--quiet", "--workspace", "--bins"]);
-    crate::show::error("building the functions; the first time takes minutes ...");
+    crate::show::error("building what has changed of the functions; the first time takes minutes ...");
     let status =
         build.status().context("failed to run cargo; give the built functions with --functions DIR")?;
     if !status.success() {

@@ -64,11 +64,11 @@ fn finding(gate: &str, usual: f64, periods: usize, period: Duration, found: Opti
     let minutes = Quantity::plain(periods as f64 * period.as_secs_f64() / 60.0);
     let sees = match found {
         Some(Findable { ratio, share }) => format!(
-            "finds one that makes {} times as many ({} of all), 4 times in 5",
+            "finds a regression that makes {} times as many ({} of all), 4 times in 5",
             Quantity::plain(ratio),
             Quantity::share(share)
         ),
-        None => "finds no regression that is not an outage".to_owned(),
+        None => "finds no regression short of an outage".to_owned(),
     };
     let told = Finding::new(
         format!("{gate}, outlook"),

@@ -17,7 +17,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 
 pub use crate::policy::gates::Direction;
-pub use replay::{Answer, Bad, Judged, Replay, Verdict, judge, replay};
+pub use replay::{Answer, Bad, Judged, Replay, Seen, Verdict, judge, replay};
 
 /// The one version of this format.
 pub const VERSION: u32 = 1;
@@ -292,8 +292,13 @@ impl Recording {
             return Self::Traffic(traffic).checked();
         }
         let missing = |key: &str, what: &str| Invalid { key: key.to_owned(), what: what.to_owned() };
-        if json.trim_ascii_start().first() != Some(&b'{') {
-            return Err(missing("", "no recording: a JSON object is expected"));
+        match json.trim_ascii_start().first() {
+            Some(b'{') => {}
+            None => return Err(missing("", "is empty; a recording is a JSON object")),
+            Some(b'[') => {
+                return Err(missing("", "is a JSON array; give one object, or one a line with --jsonl"));
+            }
+            Some(_) => return Err(missing("", "is not a JSON object, as a recording is")),
         }
         let Envelope { version, kind } = read(json)?;
         version.ok_or_else(|| missing("version", "is missing; a recording begins with \"version\": 1"))?;
@@ -327,7 +332,7 @@ fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Invalid> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let read = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let key = error.path().to_string();
-        let key = if key == "." { String::new() } else { key };
+        let key = if key == "." || key == "?" { String::new() } else { key };
         Invalid { key, what: crate::yaml::with_suggestion(&error.inner().to_string()) }
     })?;
     deserializer.end().map_err(|error| Invalid {

@@ -8,6 +8,9 @@ use shiftgate_bench::judge::{self, Check};
 
 use crate::show;
 
+/// Fewer rollouts of a cell leave a share of one half uncertain by two points and more.
+const FEW: usize = 2000;
+
 /// Plays the judge's benchmark; false when something does not hold that must.
 pub fn judge(runs: usize, svg: &Path, json: Option<&Path>, only: Option<&str>) -> Result<bool> {
     let cells = judge::cells(only);
@@ -26,6 +29,9 @@ pub fn judge(runs: usize, svg: &Path, json: Option<&Path>, only: Option<&str>) -
     show::line(&judge::bad_requests(&rows).to_string());
     show::line("");
     checks.iter().for_each(tell);
+    if runs < FEW {
+        show::line(&format!("{runs} runs a cell tell little: the checks are meant for {FEW} and more"));
+    }
     write(svg, &judge::chart(&rows).context("failed to draw the chart")?)?;
     if let Some(json) = json {
         write(json, &json!({ "version": 1, "runs": runs, "rows": rows, "checks": checks }).to_string())?;

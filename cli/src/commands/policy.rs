@@ -128,8 +128,11 @@ fn explained_threshold(gate: &Threshold) -> String {
         Bound::AtLeast { limit } => format!("is below {limit}"),
     };
     let latest = gate.worst_of.map(|periods| format!(", the latest {periods}")).unwrap_or_default();
-    let requests = gate.min_requests;
-    format!("{} {bound} in a period ({requests} requests or more{latest})", explained_measure(&gate.measure))
+    let requests = match gate.min_requests {
+        0 => String::new(),
+        least => format!(" with {least} requests or more"),
+    };
+    format!("{} {bound} in a period{requests}{latest}", explained_measure(&gate.measure))
 }
 
 fn explained_comparison(gate: &Compared) -> String {
@@ -138,11 +141,14 @@ fn explained_comparison(gate: &Compared) -> String {
         Events::Slow { metric, than: SlowerThan::Usual } => {
             format!("{} above the usual p99 before the shift", metric.name)
         }
-        Events::Slow { metric, than: SlowerThan::Limit(limit) } => format!("{} above {limit}", metric.name),
+        Events::Slow { metric, than: SlowerThan::Limit(limit) } => {
+            format!("{} above {}", metric.name, Quantity::seconds(*limit))
+        }
     };
     let shiftgate::judge::compare::Comparison { tolerate, ignore_below, pass_below } = gate.comparison;
     format!(
-        "{what} is more than {tolerate} times blue's and above {}, by more than chance (passes when less than {pass_below} times is shown; weight {})",
+        "{what} is {}blue's and above {}, by more than chance (passes when less than {pass_below} times is shown; weight {})",
+        if tolerate > 1.0 { format!("more than {tolerate} times ") } else { "above ".to_owned() },
         Quantity::share(ignore_below),
         gate.weight
     )
@@ -155,9 +161,10 @@ fn explained_change(gate: &Changed) -> String {
         Direction::Any => "rises or falls",
     };
     format!(
-        "{} {direction} by more than {} times, and by more than it does at other times (weight {})",
+        "{} {direction} to more than {} times (or less than {}) of its past, and by more than it does at other times (weight {})",
         explained_measure(&gate.measure),
         gate.tolerate,
+        Quantity::share(1.0 / gate.tolerate),
         gate.weight
     )
 }

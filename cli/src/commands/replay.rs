@@ -8,8 +8,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 use serde_json::json;
 use shiftgate::policy::plan::Plan;
-use shiftgate::recording::{self, Answer, Bad, Counts, Judged, Recording, Replay, Tally, Traffic, Verdict};
-use shiftgate::verdict::ByChance;
+use shiftgate::recording::{
+    self, Answer, Bad, Counts, Judged, Recording, Replay, Seen, Tally, Traffic, Verdict,
+};
+use shiftgate::verdict::{ByChance, Quantity};
 
 use super::policy;
 use crate::{plot, show};
@@ -19,13 +21,14 @@ pub fn one(file: &Path, policy: Option<&Path>, as_json: bool) -> Result<bool> {
     let plan = plan(policy)?;
     let mut bytes = Vec::new();
     open(file)?.read_to_end(&mut bytes).with_context(|| format!("failed to read {}", file.display()))?;
-    let recording = Recording::parse(&bytes).map_err(|invalid| {
-        anyhow!("{}: {invalid} (one recording a line is read with --jsonl)", file.display())
-    })?;
+    let recording = Recording::parse(&bytes).map_err(|invalid| anyhow!("{}: {invalid}", file.display()))?;
     let replay = recording::replay(&recording, &plan);
     if as_json {
         show::line(&serde_json::to_string_pretty(&replay)?);
     } else {
+        if policy.is_none() {
+            show::line("judged by the built-in defaults; --policy names another policy\n");
+        }
         show::line(&told(&recording, &replay));
     }
     Ok(true)
@@ -99,15 +102,27 @@ fn told(recording: &Recording, replay: &Replay) -> String {
             }
             parts.extend(busy.iter().map(|gate| plot::evidence(gate)));
         }
-        Recording::Change(change) => parts.push(format!(
-            "{}: {} values, changed at {}",
-            change.metric,
-            change.values.len(),
-            change.change_at
-        )),
+        Recording::Change(change) => {
+            parts.push(format!(
+                "{}: {} values, changed at {}",
+                change.metric,
+                change.values.len(),
+                change.change_at
+            ));
+            parts.extend(replay.change.as_ref().map(|seen| changed(seen, replay.answer.chance)));
+        }
     }
     parts.push(answer(replay));
     parts.join("\n\n")
+}
+
+fn changed(seen: &Seen, chance: Option<f64>) -> String {
+    let [after, before, expected] = [seen.after, seen.before, seen.expected].map(Quantity::plain);
+    let by_chance = ByChance { chance: chance.unwrap_or(1.0), allowed: seen.limit };
+    format!(
+        "{after} after the change, {before} before it, where its past lets expect {expected}: {by_chance} at {} earlier times; up to {} times worse is tolerated",
+        seen.times, seen.tolerate
+    )
 }
 
 fn about(traffic: &Traffic) -> String {

@@ -18,6 +18,8 @@ use crate::show;
 struct Outcome {
     name: String,
     expect: Expect,
+    /// The policy, if it is not the built-in one.
+    policy: Option<Value>,
     played: Result<Played>,
 }
 
@@ -67,7 +69,15 @@ pub async fn run(project: &Path, binaries: &Path, files: &[PathBuf], how: &How) 
             let _place = places.acquire_owned().await;
             let (sender, _) = mpsc::unbounded_channel();
             let played = world::play(&scenario, &project, &binaries, sender).await;
-            (index, Outcome { name, expect: scenario.expect.unwrap_or_default(), played })
+            (
+                index,
+                Outcome {
+                    name,
+                    expect: scenario.expect.unwrap_or_default(),
+                    policy: scenario.policy,
+                    played,
+                },
+            )
         });
     }
     let mut results = Vec::new();
@@ -92,13 +102,17 @@ pub async fn run(project: &Path, binaries: &Path, files: &[PathBuf], how: &How) 
     Ok(good == results.len())
 }
 
-/// Saves what the functions recorded; a rollout that ended before it took traffic has no recording.
+/// Saves what the functions recorded, and the policy by which they judged; a rollout that ended before it took traffic has no recording.
 fn record(outcome: &Outcome, folder: Option<&Path>) -> Result<()> {
     let recording = outcome.played.as_ref().ok().and_then(|played| played.recording.as_ref());
     if let Some((folder, recording)) = folder.zip(recording) {
-        let file = folder.join(format!("{}.json", outcome.name));
-        std::fs::write(&file, format!("{recording}\n"))
-            .with_context(|| format!("failed to write {}", file.display()))?;
+        let policy = outcome.policy.as_ref().map(|policy| ("policy.yaml", policy));
+        for (ending, value) in [("json", recording)].into_iter().chain(policy) {
+            let file = folder.join(format!("{}.{ending}", outcome.name));
+            // JSON is YAML.
+            std::fs::write(&file, format!("{value:#}\n"))
+                .with_context(|| format!("failed to write {}", file.display()))?;
+        }
     }
     Ok(())
 }

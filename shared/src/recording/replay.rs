@@ -14,7 +14,7 @@ use crate::judge::series::{Count, Pair, Past};
 use crate::judge::{self, Reading};
 use crate::policy::chances::Chances;
 use crate::policy::defaults;
-use crate::policy::gates::{Compared, Events, Gate, Rule};
+use crate::policy::gates::{Compared, Events, Gate, Measure, Rule};
 use crate::policy::plan::Plan;
 use crate::verdict::Caveat;
 
@@ -69,6 +69,26 @@ pub struct Replay {
     pub answer: Answer,
     /// The gates that compare, in the plan's order; the outage lane is none of them.
     pub gates: Vec<Judged>,
+    /// For a metric that changed: what it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<Seen>,
+}
+
+/// What a metric was before and after a change, in its own unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Seen {
+    /// Typical value of the hour before.
+    pub before: f64,
+    /// What its past lets expect after it.
+    pub expected: f64,
+    /// Typical value after it.
+    pub after: f64,
+    /// Earlier times that it was compared with.
+    pub times: usize,
+    /// The metric may be so many times worse.
+    pub tolerate: f64,
+    /// It rolls back when the chance is at most this, 0 to 1.
+    pub limit: f64,
 }
 
 /// What one gate made of a recording.
@@ -90,7 +110,7 @@ pub struct Judged {
 pub fn judge(recording: &Recording, plan: &Plan) -> Answer {
     match recording {
         Recording::Traffic(traffic) => watch(traffic, plan, Until::Decided).answer,
-        Recording::Change(change) => judge_change(change, plan),
+        Recording::Change(change) => judge_change(change, plan).answer,
     }
 }
 
@@ -98,22 +118,16 @@ pub fn judge(recording: &Recording, plan: &Plan) -> Answer {
 pub fn replay(recording: &Recording, plan: &Plan) -> Replay {
     match recording {
         Recording::Traffic(traffic) => watch(traffic, plan, Until::TheEnd),
-        Recording::Change(change) => Replay { answer: judge_change(change, plan), gates: Vec::new() },
+        Recording::Change(change) => judge_change(change, plan),
     }
 }
 
 /// Judges a change after the shift, as the bake does: rolls back at the first minute at which its chance is at most what
 /// the plan leaves for changes.
-fn judge_change(change: &Change, plan: &Plan) -> Answer {
+fn judge_change(change: &Change, plan: &Plan) -> Replay {
     let limit = Chances::of_changes(plan.false_rollback_rate);
+    let tolerate = tolerated(change, plan);
     let planned = change.values.len() - change.change_at;
-    let answer = |verdict, minute, chance, caveats| Answer {
-        verdict,
-        minute,
-        gate: Some(change.metric.clone()).filter(|_| verdict == Verdict::RollBack),
-        chance,
-        caveats,
-    };
     let mut last = None;
     for minute in 1..=planned {
         let judged = placebo(&placebo::Change {
@@ -122,36 +136,55 @@ fn judge_change(change: &Change, plan: &Plan) -> Answer {
             planned,
             period_seconds: u64::from(change.period_seconds.get()),
             direction: change.direction.into(),
-            tolerate: defaults::CHANGE_TOLERATED,
+            tolerate,
         });
-        match judged {
-            Ok(seen) if seen.chance <= limit => {
-                return answer(Verdict::RollBack, Some(minute), Some(seen.chance), Vec::new());
-            }
-            judged => last = Some(judged),
+        let decided = matches!(&judged, Ok(seen) if seen.chance <= limit);
+        last = Some((minute, judged));
+        if decided {
+            break;
         }
     }
-    match last {
-        Some(Ok(seen)) if seen.smallest <= limit => {
-            answer(Verdict::Pass, Some(planned), Some(seen.chance), Vec::new())
-        }
-        Some(Ok(seen)) => {
+    let name = &change.metric;
+    let (verdict, minute, caveat) = match &last {
+        Some((minute, Ok(seen))) if seen.chance <= limit => (Verdict::RollBack, Some(*minute), None),
+        Some((minute, Ok(seen))) if seen.smallest <= limit => (Verdict::Pass, Some(*minute), None),
+        Some((_, Ok(seen))) => {
             let short = format!(
-                "{}: the history shows no chance below {:.2e}, and {limit} is asked for",
-                change.metric, seen.smallest
+                "{name}: the history shows no chance below {:.2e}, and {limit} is asked for",
+                seen.smallest
             );
-            answer(Verdict::Inconclusive, None, Some(seen.chance), vec![short])
+            (Verdict::Inconclusive, None, Some(short))
         }
-        Some(Err(why)) => {
-            answer(Verdict::Inconclusive, None, None, vec![format!("{}: {why}", change.metric)])
-        }
-        None => answer(
-            Verdict::Inconclusive,
-            None,
-            None,
-            vec![format!("{}: no value after the change", change.metric)],
-        ),
-    }
+        Some((_, Err(why))) => (Verdict::Inconclusive, None, Some(format!("{name}: {why}"))),
+        None => (Verdict::Inconclusive, None, Some(format!("{name}: no value after the change"))),
+    };
+    let seen = last.and_then(|(_, judged)| judged.ok());
+    let answer = Answer {
+        verdict,
+        minute,
+        gate: (verdict == Verdict::RollBack).then(|| name.clone()),
+        chance: seen.map(|seen| seen.chance),
+        caveats: caveat.into_iter().collect(),
+    };
+    let change = seen.map(|seen| Seen {
+        before: seen.before,
+        expected: seen.expected,
+        after: seen.after,
+        times: seen.times,
+        tolerate,
+        limit,
+    });
+    Replay { answer, gates: Vec::new(), change }
+}
+
+/// What the plan tolerates of the metric, by the gate's name or the metric's; else the default.
+fn tolerated(change: &Change, plan: &Plan) -> f64 {
+    let of_gate = |gate: &Gate| {
+        let Rule::Changed(changed) = &gate.rule else { return None };
+        let (Measure::Statistic { metric, .. } | Measure::Share { bad: metric, .. }) = &changed.measure;
+        (gate.name == change.metric || metric.name == change.metric).then_some(changed.tolerate)
+    };
+    plan.bake.iter().find_map(of_gate).unwrap_or(defaults::CHANGE_TOLERATED)
 }
 
 /// How far a recording is read.
@@ -198,7 +231,7 @@ fn watch(traffic: &Traffic, plan: &Plan, until: Until) -> Replay {
             caveats,
         },
     };
-    Replay { answer, gates: lanes.into_iter().map(Lane::judged).collect() }
+    Replay { answer, gates: lanes.into_iter().map(Lane::judged).collect(), change: None }
 }
 
 /// Why, and when (an index into the minutes).
@@ -425,6 +458,12 @@ impl<'a> Caveats<'a> {
             let caveat = if known { Caveat::BlueFromBefore } else { Caveat::NoBlue };
             self.general.push(caveat.to_string());
         }
+        let impossible = |counts: &Option<Counts>| counts.as_ref().is_some_and(more_bad_than_requests);
+        let strange =
+            minutes.iter().filter(|minute| impossible(&minute.green) || impossible(&minute.blue)).count();
+        if strange > 0 {
+            self.general.push(format!("more bad events than requests, in the rollout: {strange} times"));
+        }
         let odd = traffic.history.iter().filter(|before| !adds_up(before)).count();
         if odd > 0 {
             self.general.push(format!("zones that do not add up to the whole, in the history: {odd} times"));
@@ -471,7 +510,7 @@ impl<'a> Caveats<'a> {
                 // Everybody has the built-in limits; they are no news.
                 None if usual.contains(gate) => {}
                 None => {
-                    let what = "a recording does not hold what this gate needs; not judged".to_owned();
+                    let what = "a replay judges comparisons with blue, not this gate".to_owned();
                     self.of_gates.entry(what).or_default().push(&gate.name);
                 }
             }
@@ -485,6 +524,13 @@ impl<'a> Caveats<'a> {
         });
         self.general.into_iter().chain(of_gates).collect()
     }
+}
+
+/// Whether some bad events are more than the requests. One or two may be, at the end of a period; more are a mistake.
+fn more_bad_than_requests(counts: &Counts) -> bool {
+    let Some(requests) = requests(counts) else { return false };
+    let most = 1.1 * requests + 2.0;
+    Bad::ALL.into_iter().any(|bad| number(bad.tally(counts)).is_some_and(|bad| bad > most))
 }
 
 /// Whether the zones of a period, where there are any, add up to its whole.

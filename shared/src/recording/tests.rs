@@ -36,9 +36,10 @@ fn check_invalid(json: &str, parts: &[&str]) {
 
 #[test]
 fn a_fault_is_told_with_its_place() {
-    check_invalid("", &["a JSON object is expected"]);
+    check_invalid(" \n", &["is empty"]);
+    check_invalid("verdict: pass", &["is not a JSON object"]);
     check_invalid("{\"version\":1,", &["EOF", "line 1"]);
-    check_invalid("[]", &["expected"]);
+    check_invalid("[]", &["array", "--jsonl"]);
     check_invalid("{}", &["version", "missing"]);
     check_invalid(r#"{"version":1}"#, &["kind", "missing"]);
     check_invalid(r#"{"version":2,"kind":"shape","x":1}"#, &["version 2 is not known", "only version 1"]);
@@ -429,4 +430,43 @@ proptest! {
     fn no_text_makes_it_panic(text in "(\\{|\\}|\"version\":1|\"kind\":\"traffic\"|,|\"minutes\":|\\[|\\]|null|-1|1e999|\"green\":){0,20}") {
         let _ = Recording::parse(text.as_bytes());
     }
+}
+
+#[test]
+fn more_errors_than_requests_are_told() {
+    let odd = |errors: u32| {
+        let green = format!(r#"{{"green":{{"requests":5,"server_errors":{errors}}}}}"#);
+        judged(&parsed(&rollout(&green)))
+            .caveats
+            .join("; ")
+            .contains("more bad events than requests, in the rollout: 1 times")
+    };
+    // A retry may count twice, and answers may come after the period.
+    assert_eq!([5, 7, 8].map(odd), [false, false, true]);
+}
+
+#[test]
+fn a_change_is_judged_by_what_the_policy_tolerates_of_its_metric() {
+    let values: Vec<Option<f64>> = (0..4000)
+        .map(|period| Some(if period < 3985 { 100.0 } else { 125.0 } + f64::from(period * 7919 % 13) / 4.0))
+        .collect();
+    let change = Change {
+        version: Version,
+        kind: OfChange::Change,
+        metric: "orders".to_owned(),
+        direction: Direction::Up,
+        period_seconds: NonZeroU32::new(60).unwrap(),
+        change_at: 3985,
+        values,
+    };
+    let verdict = |tolerate: &str| {
+        let text = format!(
+            "version: 1\nbake: {{gates: [{{name: orders, namespace: Shop, metric: Orders, statistic: Sum, dimensions: {{Shop: a}}, direction: up, tolerate: {tolerate}}}]}}"
+        );
+        replay(&Recording::Change(change.clone()), &crate::policy::parse(&text).unwrap())
+    };
+    let (strict, lenient) = (verdict("1.1x"), verdict("1.5x"));
+    assert_eq!((strict.answer.verdict, lenient.answer.verdict), (Verdict::RollBack, Verdict::Pass));
+    let seen = strict.change.unwrap();
+    assert!((seen.before - 101.5).abs() < 1.0 && (seen.after - 126.5).abs() < 2.0, "{seen:?}");
 }

@@ -70,9 +70,15 @@ fn row(text: &mut String, finding: &Finding) -> std::fmt::Result {
         shown(finding.limit),
         shown(finding.blue),
         finding.samples.map(|samples| samples.to_string()).unwrap_or_default(),
-        finding.by_chance.map(|by_chance| one_in(by_chance.chance)).unwrap_or_default(),
+        finding.by_chance.map(chance).unwrap_or_default(),
         cell(&finding.summary),
     )
+}
+
+fn chance(by_chance: ByChance) -> String {
+    // What half of all good releases show is no sign of anything.
+    let seen = if by_chance.chance > 0.5 { "no sign".to_owned() } else { one_in(by_chance.chance) };
+    format!("{seen} (limit {})", one_in(by_chance.allowed))
 }
 
 /// How the chance of a false rollback is shared, and who has used up its part.
@@ -87,9 +93,11 @@ fn budget(text: &mut String, findings: &[Finding]) -> std::fmt::Result {
         shares.iter().map(|(check, by_chance)| format!("{check} {}", one_in(by_chance.allowed))).collect();
     writeln!(
         text,
-        "\nOf releases as good as blue, these checks roll back at most {} by chance: {}.",
+        "\nBy chance: of releases that are as good as blue, so many look as bad as this, however often one looks. It rests \
+        on the time before the shift, too, and on how noisy the service is; a test on the two counts alone gives another \
+        number. Together these checks roll back at most {} good releases ({}).",
         one_in(all),
-        parts.join("; ")
+        parts.join(", ")
     )
 }
 

@@ -169,7 +169,7 @@ impl Told<'_> {
         let gates: Vec<&str> = seen.iter().filter_map(|rollback| rollback.gate.as_deref()).collect();
         let by = if gates.is_empty() { String::new() } else { format!(" by {}", counted(&gates)) };
         let [least, _] = column.interval();
-        let too_many = if least > column.allowed { too_many(column, windows) } else { String::new() };
+        let too_many = if least > column.allowed { too_many(column, windows) } else { too_few(column) };
         format!(
             "{} A/A windows of {} without a release, one zone as green with {} of the requests: {} rolled back{by} ({}, 95 % interval {}; the policy allows {}).{too_many}",
             column.backtest.windows,
@@ -183,9 +183,19 @@ impl Told<'_> {
     }
 }
 
+/// With no false rollback, how many windows it takes until the interval ends below what the policy allows.
+fn too_few(column: &Column) -> String {
+    let needed = (TAIL.ln() / (1.0 - column.allowed).ln()).ceil();
+    if column.backtest.false_rollbacks.is_empty() && (column.backtest.windows as f64) < needed {
+        format!(" So few cannot confirm that: {needed} without a rollback would.")
+    } else {
+        String::new()
+    }
+}
+
 fn cell(smallest: &Smallest) -> String {
     match (smallest.ratio, smallest.minutes) {
-        (Some(ratio), Some(minutes)) => format!("x{ratio} in minute {minutes}"),
+        (Some(ratio), Some(minutes)) => format!("x{ratio} by minute {minutes}"),
         _ => "nothing".to_owned(),
     }
 }
