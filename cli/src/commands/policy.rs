@@ -122,9 +122,10 @@ fn explained_gate(gate: &Gate) -> String {
 fn explained_threshold(gate: &Threshold) -> String {
     let bound = match gate.bound {
         Bound::AtMost { limit, tolerate: None } => format!("is above {limit}"),
-        Bound::AtMost { limit, tolerate: Some(times) } => {
+        Bound::AtMost { limit, tolerate: Some(times) } if times > 1.0 => {
             format!("is above {limit} and above {times} times blue's")
         }
+        Bound::AtMost { limit, tolerate: Some(_) } => format!("is above {limit} and above blue's"),
         Bound::AtLeast { limit } => format!("is below {limit}"),
     };
     let latest = gate.worst_of.map(|periods| format!(", the latest {periods}")).unwrap_or_default();
