@@ -67,7 +67,7 @@ pub async fn look(release: &Release, gates: &[Gate], span: Span, now: Timestamp)
     };
     let of_errors: Vec<Evidence> = down.iter().map(|limited| limited.evidence(&answer)).collect();
     let mut findings = vec![judge::outage(&release.plan.outage, &sum(&of_errors))];
-    let chances = Chances::new(gates, release.plan.false_rollback_rate);
+    let chances = Chances::new(&release.plan);
     let mut recorded: Vec<(Bad, Series)> = Vec::new();
     for asked in &rules {
         let (finding, counts) = match asked.uncounted(&answer) {

@@ -195,7 +195,7 @@ enum Until {
 }
 
 fn watch(traffic: &Traffic, plan: &Plan, until: Until) -> Replay {
-    let chances = Chances::new(&plan.traffic, plan.false_rollback_rate);
+    let chances = Chances::new(plan);
     let mut lanes: Vec<Lane> =
         plan.traffic.iter().filter_map(|gate| Lane::new(traffic, gate, &chances)).collect();
     let down = judge::down_since(&plan.outage, &errors(&traffic.minutes));
