@@ -285,13 +285,12 @@ impl Play<'_> {
             reason: text(line, "reason"),
             line: line.clone(),
         });
-        let recording = lines
-            .iter()
-            .rfind(|line| line["message"] == "recording" && line["deployment_id"] == record.id.as_str())
-            .map(|line| line["recording"].clone());
         // A function writes its verdict right after the recording that it came from.
-        let after = lines.iter().skip_while(|line| recording.as_ref() != Some(&line["recording"]));
-        let verdict = after.into_iter().find(|line| line["message"] == "verdict");
+        let is_recording =
+            |line: &Value| line["message"] == "recording" && line["deployment_id"] == record.id.as_str();
+        let told = lines.iter().rposition(is_recording).map_or(&[][..], |at| &lines[at..]);
+        let recording = told.first().map(|line| line["recording"].clone());
+        let verdict = told.iter().find(|line| line["message"] == "verdict");
         let replay_differs = recording.as_ref().zip(verdict).and_then(|(recording, verdict)| {
             recorded::difference(verdict, recording, self.scenario.policy.as_ref())
         });

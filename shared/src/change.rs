@@ -8,7 +8,7 @@ use crate::hook::Release;
 use crate::judge::placebo::{self, Change, Placebo, placebo};
 use crate::metrics::{self, Query, Series, SeriesSet, Side, Window};
 use crate::policy::chances::Chances;
-use crate::policy::gates::{Changed, Direction, Gate, Measure, Metric, Rule};
+use crate::policy::gates::{Changed, Gate, Measure, Metric, Rule};
 use crate::policy::plan::Sampling;
 use crate::traffic::Span;
 use crate::verdict::{ByChance, Caveat, Finding, Outcome, Quantity, Unit};
@@ -56,9 +56,10 @@ pub async fn look(
             let change = Change {
                 values: &values,
                 change_at: HISTORY,
-                planned: planned(span, sampling),
+                // Those of the whole bake.
+                planned: Window::complete(span.from, span.until, Timestamp::MAX, sampling).periods,
                 period_seconds: sampling.period.as_secs(),
-                direction: changed.direction.into(),
+                direction: changed.direction,
                 tolerate: changed.tolerate,
             };
             let finding = finding(name, changed, placebo(&change), all * changed.weight / weights);
@@ -75,22 +76,6 @@ pub async fn look(
 fn days(history: &[Option<f64>], sampling: &Sampling) -> f64 {
     let known = history.iter().position(Option::is_some).map_or(0, |first| history.len() - first);
     known as f64 * sampling.period.as_secs_f64() / 86_400.0
-}
-
-/// Periods of the whole bake.
-fn planned(span: Span, sampling: &Sampling) -> usize {
-    let complete = Sampling { ingestion_delay: std::time::Duration::ZERO, ..*sampling };
-    Window::complete(span.from, span.until, span.until, &complete).periods
-}
-
-impl From<Direction> for placebo::Direction {
-    fn from(direction: Direction) -> Self {
-        match direction {
-            Direction::Up => Self::Up,
-            Direction::Down => Self::Down,
-            Direction::Any => Self::Any,
-        }
-    }
 }
 
 /// The metric of both target groups: the colours swap with every deployment, so the past of one is not the past of the

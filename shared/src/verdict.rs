@@ -121,6 +121,13 @@ pub struct ByChance {
     pub allowed: f64,
 }
 
+impl ByChance {
+    /// From the strongest of the evidence (natural logarithms of e-values); a chance is at most 1.
+    pub fn of_evidence(evidence: impl Iterator<Item = f64>, allowed: f64) -> Self {
+        Self { chance: (-evidence.fold(0.0, f64::max)).exp(), allowed }
+    }
+}
+
 impl fmt::Display for ByChance {
     /// `1 in 3400 by chance (limit: 1 in 222)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -71,14 +71,13 @@ impl Statistic {
     pub fn of(&self, mut samples: Vec<Sample>) -> Option<f64> {
         samples.first()?;
         // Sums are asked for most, and need no order.
-        match self {
-            Self::SampleCount => return Some(count(&samples)),
-            Self::Sum => return Some(sum(&samples)),
-            Self::Average => return mean(&samples),
-            _ => samples.sort_unstable_by(|a, b| a.value.total_cmp(&b.value)),
+        if !matches!(self, Self::SampleCount | Self::Sum | Self::Average) {
+            samples.sort_unstable_by(|a, b| a.value.total_cmp(&b.value));
         }
         Some(match self {
-            Self::SampleCount | Self::Sum | Self::Average => return None,
+            Self::SampleCount => count(&samples),
+            Self::Sum => sum(&samples),
+            Self::Average => mean(&samples)?,
             Self::Minimum => samples.first()?.value,
             Self::Maximum => samples.last()?.value,
             Self::Percentile(percent) => percentile(&samples, *percent)?,

@@ -28,6 +28,8 @@
 //!
 //! What was tried, and figures, are in docs/judging.md.
 
+pub use crate::policy::gates::Direction;
+
 /// Lengths of the windows before the change whose means the forecast knows, in periods; the last is also that of the
 /// window over which roughness is measured.
 const BEFORE: [usize; 3] = [3, 15, 60];
@@ -55,17 +57,6 @@ const FEATURES: usize = 6;
 /// The forecast is pulled towards the level of the last hour as if so many placebo times had spoken for it.
 const PULL: f64 = 100.0;
 const DAY_SECONDS: u64 = 86_400;
-
-/// Which way a metric is worse.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// Higher is worse.
-    Up,
-    /// Lower is worse.
-    Down,
-    /// Any change is.
-    Any,
-}
 
 /// A metric before and after a moment.
 #[derive(Debug, Clone, Copy, PartialEq)]

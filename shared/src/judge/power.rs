@@ -6,6 +6,7 @@ use super::series::{Count, Pair, Past, Series};
 
 /// The share of rollouts in which a regression of the size that is told is found, as a quantile of the normal law: 80 %.
 const SURE: f64 = 0.8416;
+
 /// Requests of one period.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Traffic {

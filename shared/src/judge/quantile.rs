@@ -39,8 +39,7 @@ pub fn slower(gate: &str, metric: &str, percentile: f64, pairs: &[Pair], chance:
         let none = Finding::new(gate, Outcome::Inconclusive, "too few samples of both colours in any period");
         return none.but(uncounted);
     };
-    let most = evidence[..seen.len()].iter().copied().fold(0.0, f64::max);
-    let by_chance = ByChance { chance: (-most).exp(), allowed: chance };
+    let by_chance = ByChance::of_evidence(evidence[..seen.len()].iter().copied(), chance);
     let above = seen.iter().filter(|pair| is_slower(pair)).count();
     let levels = format!(
         "p{percentile} of green {green} beside blue's {blue}, and above it in {above} of {} periods",

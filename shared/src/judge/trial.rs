@@ -39,9 +39,10 @@ impl Trial<'_> {
             Some(blue) => format!("green {} beside blue's {}", share(green), share(blue)),
             None => format!("green {}, and no blue beside it", share(green)),
         };
+        let known = evidence[..seen.until].iter().map(Evidence::for_rollback);
+        let by_chance = ByChance::of_evidence(known, self.chance);
         let finding = match decision {
-            Decision::RollBack(period) => {
-                let by_chance = self.by_chance(&evidence[..=period]);
+            Decision::RollBack(_) => {
                 self.told(Outcome::Fail, format!("{levels}: {by_chance} if green were as good as blue"))
             }
             Decision::Pass(_) => {
@@ -56,7 +57,7 @@ impl Trial<'_> {
             blue: seen.blue.map(|blue| Quantity::share(blue.bad / blue.of)),
             samples: Some(green.of as u64),
             periods: Some(seen.periods),
-            by_chance: Some(self.by_chance(&evidence[..seen.until])),
+            by_chance: Some(by_chance),
             ..finding
         };
         self.with_caveats(finding)
@@ -64,12 +65,6 @@ impl Trial<'_> {
 
     fn told(&self, outcome: Outcome, summary: impl Into<String>) -> Finding {
         Finding::new(self.gate, outcome, summary)
-    }
-
-    /// The strongest evidence there was, at most 1 in 1.
-    fn by_chance(&self, evidence: &[Evidence]) -> ByChance {
-        let most = evidence.iter().map(Evidence::for_rollback).fold(0.0, f64::max);
-        ByChance { chance: (-most).exp(), allowed: self.chance }
     }
 
     /// What green must be shown to stay below.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Query, SeriesSet, Side, Window, fill};
+use super::{Query, SeriesSet, Side, Window};
 use crate::judge::series::{Count, Pair, Past, Series};
 use crate::policy::defaults;
 use crate::policy::gates::{Events, Metric, SlowerThan};
@@ -94,24 +94,17 @@ impl CountQueries {
 
 impl Counted {
     fn new(events: &Events, slow: f64, rollout: &Rollout, side: Side, zone: Option<&str>) -> Self {
-        let query = |metric: &Metric, statistic: String| {
-            let mut dimensions: Vec<(String, String)> = metric
-                .dimensions
-                .iter()
-                .map(|(name, template)| (name.clone(), fill(template, rollout, side)))
-                .collect();
-            dimensions.extend(zone.map(|zone| ("AvailabilityZone".to_owned(), zone.to_owned())));
-            dimensions.sort();
-            Query { namespace: metric.namespace.clone(), metric: metric.name.clone(), dimensions, statistic }
+        let query = |metric: &Metric, statistic: &str| {
+            let mut query = super::query(metric, statistic, rollout, side);
+            query.dimensions.extend(zone.map(|zone| ("AvailabilityZone".to_owned(), zone.to_owned())));
+            query.dimensions.sort();
+            query
         };
         match events {
-            Events::Counts { bad, of } => {
-                Self { bad: query(bad, "Sum".to_owned()), of: query(of, "Sum".to_owned()) }
+            Events::Counts { bad, of } => Self { bad: query(bad, "Sum"), of: query(of, "Sum") },
+            Events::Slow { metric, .. } => {
+                Self { bad: query(metric, &format!("TC({slow}:)")), of: query(metric, "SampleCount") }
             }
-            Events::Slow { metric, .. } => Self {
-                bad: query(metric, format!("TC({slow}:)")),
-                of: query(metric, "SampleCount".to_owned()),
-            },
         }
     }
 }

@@ -135,7 +135,7 @@ fn judge_change(change: &Change, plan: &Plan) -> Replay {
             change_at: change.change_at,
             planned,
             period_seconds: u64::from(change.period_seconds.get()),
-            direction: change.direction.into(),
+            direction: change.direction,
             tolerate,
         });
         let decided = matches!(&judged, Ok(seen) if seen.chance <= limit);
