@@ -215,6 +215,7 @@ mod tests {
                 "after-install",
                 "before-allow-traffic",
                 "before-install",
+                "ecs-lifecycle",
                 "watch"
             ]
         );

@@ -28,6 +28,8 @@ pub struct Aws {
     pub codedeploy: aws_sdk_codedeploy::Client,
     /// Metrics and alarms.
     pub cloudwatch: aws_sdk_cloudwatch::Client,
+    /// Deployments that ECS carries out itself.
+    pub ecs: aws_sdk_ecs::Client,
     /// Listeners, target groups and target health.
     pub elb: aws_sdk_elasticloadbalancingv2::Client,
     /// Policies and secrets.
@@ -36,6 +38,8 @@ pub struct Aws {
     pub states: aws_sdk_sfn::Client,
     /// The sibling functions.
     pub lambda: aws_sdk_lambda::Client,
+    /// The region that the clients call.
+    pub region: Option<String>,
 }
 
 impl Aws {
@@ -60,10 +64,12 @@ impl Aws {
         Self {
             codedeploy: aws_sdk_codedeploy::Client::new(&config),
             cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
+            ecs: aws_sdk_ecs::Client::new(&config),
             elb: aws_sdk_elasticloadbalancingv2::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
             states: aws_sdk_sfn::Client::new(&config),
             lambda: aws_sdk_lambda::Client::new(&config),
+            region: config.region().map(ToString::to_string),
         }
     }
 }

@@ -118,7 +118,7 @@ fn gates(plan: &Plan) -> impl Iterator<Item = Bad> {
 
 fn not_judged(plan: &Plan) -> Vec<String> {
     // Everybody has the built-in limits; they are no news.
-    let usual = crate::policy::defaults::gates();
+    let usual = crate::policy::defaults::gates(crate::rollout::Front::Application);
     let left_out = |gate: &&Gate| Bad::compared_by(gate).is_none() && !usual.contains(gate);
     plan.traffic.iter().filter(left_out).map(|gate| gate.name.clone()).collect()
 }

@@ -18,11 +18,20 @@ use crate::rollout;
 use crate::traffic::{self, Span};
 use crate::verdict::{Finding, Findings};
 
-/// One look: judges the shift again (the watch may have missed something) and the bake so far. Done on a failure, or
-/// when the last complete period of the bake has been seen.
+/// One look after a shift by CodeDeploy, which says when that was.
 pub async fn look(release: &mut Release) -> Result<Step, Fault> {
     rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
     let (shift_began, shift_ended) = shift(release)?;
+    after_shift(release, shift_began, shift_ended).await
+}
+
+/// One look: judges the shift again (something may have been missed) and the bake so far. Done on a failure, or when the
+/// last complete period of the bake has been seen.
+pub async fn after_shift(
+    release: &mut Release,
+    shift_began: Timestamp,
+    shift_ended: Timestamp,
+) -> Result<Step, Fault> {
     let now = clock::now();
     let bake_ends = after(shift_ended, release.plan.bake_for);
     let during_shift = Span { shift: shift_began, from: shift_began, until: shift_ended };

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::aws;
+use crate::aws::{self, Aws};
 use crate::clock;
+use crate::environment::Environment;
 use crate::event::{Duty, HookEvent, Look};
 use crate::fault::{Fault, FaultKind};
 use crate::hook::{Ended, Release};
@@ -66,13 +67,14 @@ async fn hand_over(release: &Release, event: &HookEvent) -> Result<String, Fault
         after_seconds: release.plan.sampling.look_every.as_secs().max(1),
         next: None,
     };
-    start(release, &format!("{}-bake", event.deployment_id), &look).await
+    let name = format!("{}-bake", event.deployment_id);
+    start(&release.aws, &release.environment, &name, &look).await
 }
 
 /// Starts the state machine under a name, once: a second delivery of the same event finds it started. Returns the
 /// name.
-pub async fn start(release: &Release, name: &str, look: &Look) -> Result<String, Fault> {
-    let arn = release.environment.state_machine_arn.as_deref().ok_or_else(|| {
+pub async fn start(aws: &Aws, environment: &Environment, name: &str, look: &Look) -> Result<String, Fault> {
+    let arn = environment.state_machine_arn.as_deref().ok_or_else(|| {
         Fault::new(
             FaultKind::NotFound,
             "the environment variable SHIFTGATE_STATE_MACHINE_ARN is not set, so the watch cannot be started",
@@ -82,7 +84,7 @@ pub async fn start(release: &Release, name: &str, look: &Look) -> Result<String,
     let input = serde_json::to_string(look).map_err(|error| {
         Fault::new(FaultKind::Bug, "cannot write the watch's input", "please report this").because(error)
     })?;
-    match release.aws.states.start_execution().state_machine_arn(arn).name(name).input(input).send().await {
+    match aws.states.start_execution().state_machine_arn(arn).name(name).input(input).send().await {
         Ok(_) => Ok(name.to_owned()),
         Err(error)
             if error.as_service_error().is_some_and(

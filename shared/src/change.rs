@@ -81,22 +81,39 @@ fn days(history: &[Option<f64>], sampling: &Sampling) -> f64 {
 /// The metric of both target groups: the colours swap with every deployment, so the past of one is not the past of the
 /// service.
 struct Sides {
-    sums: bool,
-    /// Values and sample counts; one pair where the metric knows no target group.
+    adds_up: AddsUp,
+    /// Values and sample counts (of a share: all events); one pair where the metric knows no target group.
     pairs: Vec<(Query, Query)>,
+}
+
+/// How the values of two target groups become one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AddsUp {
+    /// Their sum.
+    Sum,
+    /// The share of all bad events among all events; no bad event is told where there is none.
+    Share,
+    /// That of the group with more samples.
+    No,
 }
 
 impl Sides {
     fn new(changed: &Changed, release: &Release) -> Self {
-        let (metric, statistic): (&Metric, &str) = match &changed.measure {
-            Measure::Statistic { metric, statistic } => (metric, statistic),
-            Measure::Share { bad, .. } => (bad, "Sum"),
+        let query = |metric: &Metric, side, statistic: &str| {
+            metrics::query(metric, statistic, &release.rollout, side)
         };
-        let query = |side, statistic: &str| metrics::query(metric, statistic, &release.rollout, side);
-        let mut pairs: Vec<(Query, Query)> =
-            [Side::Green, Side::Blue].map(|side| (query(side, statistic), query(side, "SampleCount"))).into();
+        let (adds_up, pair): (AddsUp, &dyn Fn(Side) -> (Query, Query)) = match &changed.measure {
+            Measure::Statistic { metric, statistic } => (
+                if matches!(statistic.as_str(), "Sum" | "SampleCount") { AddsUp::Sum } else { AddsUp::No },
+                &|side| (query(metric, side, statistic), query(metric, side, "SampleCount")),
+            ),
+            Measure::Share { bad, of } => {
+                (AddsUp::Share, &|side| (query(bad, side, "Sum"), query(of, side, "Sum")))
+            }
+        };
+        let mut pairs: Vec<(Query, Query)> = [Side::Green, Side::Blue].map(pair).into();
         pairs.dedup();
-        Self { sums: matches!(statistic, "Sum" | "SampleCount"), pairs }
+        Self { adds_up, pairs }
     }
 
     fn all(&self) -> impl Iterator<Item = &Query> {
@@ -110,18 +127,23 @@ impl Sides {
             .iter()
             .map(|(value, samples)| (set.get(value, window), set.get(samples, window)))
             .collect();
-        (0..window.periods)
-            .map(|period| {
-                let found = sides.iter().filter_map(|(values, samples)| {
-                    values[period].map(|value| (value, samples[period].unwrap_or(0.0)))
-                });
-                if self.sums {
-                    found.map(|(value, _)| value).reduce(|sum, value| sum + value)
-                } else {
-                    found.max_by(|one, other| one.1.total_cmp(&other.1)).map(|(value, _)| value)
+        let value = |period: usize| {
+            let found = sides.iter().filter_map(|(values, samples)| {
+                values[period].map(|value| (value, samples[period].unwrap_or(0.0)))
+            });
+            match self.adds_up {
+                AddsUp::Sum => found.map(|(value, _)| value).reduce(|sum, value| sum + value),
+                AddsUp::No => found.max_by(|one, other| one.1.total_cmp(&other.1)).map(|(value, _)| value),
+                AddsUp::Share => {
+                    let sum = |values: &dyn Fn(&(Series, Series)) -> Option<f64>| -> f64 {
+                        sides.iter().filter_map(values).sum()
+                    };
+                    let all = sum(&|(_, all)| all[period]);
+                    (all > 0.0).then(|| sum(&|(bad, _)| bad[period]) / all)
                 }
-            })
-            .collect()
+            }
+        };
+        (0..window.periods).map(value).collect()
     }
 }
 
@@ -141,7 +163,8 @@ fn finding(
         {
             Unit::Seconds
         }
-        _ => Unit::Plain,
+        Measure::Share { .. } => Unit::Share,
+        Measure::Statistic { .. } => Unit::Plain,
     };
     let quantity = |value: f64| Quantity { value, unit };
     let by_chance = ByChance { chance: seen.chance, allowed };

@@ -23,10 +23,12 @@ pub enum Stage {
     AfterAllowTraffic,
     /// Called by the state machine while traffic shifts.
     Watch,
+    /// Called by ECS itself, at one of its lifecycle stages.
+    Ecs(LifecycleStage),
 }
 
 impl Stage {
-    /// All stages, in the order of a deployment.
+    /// All stages of CodeDeploy, in the order of a deployment.
     pub const ALL: [Self; 6] = [
         Self::BeforeInstall,
         Self::AfterInstall,
@@ -45,6 +47,15 @@ impl Stage {
             Self::BeforeAllowTraffic => "before-allow-traffic",
             Self::AfterAllowTraffic => "after-allow-traffic",
             Self::Watch => "watch",
+            Self::Ecs(_) => "ecs-lifecycle",
+        }
+    }
+
+    /// What reports call it: the function's name, or the lifecycle stage of ECS.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ecs(stage) => stage.as_str(),
+            other => other.function(),
         }
     }
 
@@ -57,17 +68,79 @@ impl Stage {
             Self::BeforeAllowTraffic => "BeforeAllowTraffic",
             Self::AfterAllowTraffic => "AfterAllowTraffic",
             Self::Watch => "AllowTraffic",
+            Self::Ecs(stage) => stage.as_str(),
         }
     }
 }
 
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.function())
+        f.pad(self.name())
     }
 }
 
-/// A deployment's id, such as `d-0B7YUA91L`. Never empty, never with white space.
+/// A stage of a deployment by ECS at which it calls a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum LifecycleStage {
+    /// More than one revision is active when the deployment begins.
+    ReconcileService,
+    /// Before green's tasks are started.
+    PreScaleUp,
+    /// Green's tasks run.
+    PostScaleUp,
+    /// Test traffic shifts; again, the other way, in a rollback.
+    TestTrafficShift,
+    /// Test traffic reaches green.
+    PostTestTrafficShift,
+    /// Before each step of production traffic.
+    PreProductionTrafficShift,
+    /// At each step of production traffic; again, the other way, in a rollback.
+    ProductionTrafficShift,
+    /// Green has all of the production traffic.
+    PostProductionTrafficShift,
+}
+
+impl LifecycleStage {
+    /// All of them, in the order of a deployment.
+    pub const ALL: [Self; 8] = [
+        Self::ReconcileService,
+        Self::PreScaleUp,
+        Self::PostScaleUp,
+        Self::TestTrafficShift,
+        Self::PostTestTrafficShift,
+        Self::PreProductionTrafficShift,
+        Self::ProductionTrafficShift,
+        Self::PostProductionTrafficShift,
+    ];
+
+    /// As ECS spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReconcileService => "RECONCILE_SERVICE",
+            Self::PreScaleUp => "PRE_SCALE_UP",
+            Self::PostScaleUp => "POST_SCALE_UP",
+            Self::TestTrafficShift => "TEST_TRAFFIC_SHIFT",
+            Self::PostTestTrafficShift => "POST_TEST_TRAFFIC_SHIFT",
+            Self::PreProductionTrafficShift => "PRE_PRODUCTION_TRAFFIC_SHIFT",
+            Self::ProductionTrafficShift => "PRODUCTION_TRAFFIC_SHIFT",
+            Self::PostProductionTrafficShift => "POST_PRODUCTION_TRAFFIC_SHIFT",
+        }
+    }
+
+    /// The stage of this name.
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == text)
+    }
+
+    /// Whether ECS calls its hooks again while it rolls back.
+    pub fn runs_in_rollback(self) -> bool {
+        matches!(self, Self::TestTrafficShift | Self::ProductionTrafficShift)
+    }
+}
+
+/// A deployment's id: CodeDeploy's, such as `d-0B7YUA91L`, or the ARN of a service deployment of ECS. Never empty, never
+/// with white space.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct DeploymentId(String);
@@ -75,18 +148,53 @@ pub struct DeploymentId(String);
 impl DeploymentId {
     /// Checks the form; whether the deployment exists is CodeDeploy's to say.
     pub fn new(text: &str) -> Result<Self, Fault> {
-        if text.is_empty() || text.len() > 64 || text.contains(|c: char| c.is_whitespace() || c.is_control())
+        if text.is_empty()
+            || text.len() > LONGEST_ID
+            || text.contains(|c: char| c.is_whitespace() || c.is_control())
         {
             return Err(unusable(format!("`{}` is not a deployment id", text.escape_debug())));
         }
         Ok(Self(text.to_owned()))
     }
 
+    /// Stands for a deployment that an event does not name.
+    pub fn unknown() -> Self {
+        Self("unknown".to_owned())
+    }
+
     /// The id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Where it points to, if it is the ARN of a service deployment of ECS.
+    pub fn service_deployment(&self) -> Option<ServiceDeployment<'_>> {
+        let mut parts = self.0.splitn(6, ':');
+        let (arn, _partition, service) = (parts.next()?, parts.next()?, parts.next()?);
+        let (region, _account, resource) = (parts.next()?, parts.next()?, parts.next()?);
+        let mut names = resource.strip_prefix("service-deployment/")?.split('/');
+        let found =
+            ServiceDeployment { region, cluster: names.next()?, service: names.next()?, name: names.next()? };
+        let complete = arn == "arn" && service == "ecs" && names.next().is_none();
+        complete.then_some(found)
+    }
 }
+
+/// The parts of a service deployment's ARN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceDeployment<'a> {
+    /// Region.
+    pub region: &'a str,
+    /// Name of the cluster.
+    pub cluster: &'a str,
+    /// Name of the service.
+    pub service: &'a str,
+    /// The deployment's own name: 21 letters, digits, `-` and `_`.
+    pub name: &'a str,
+}
+
+/// ARNs have at most 2048 characters.
+const LONGEST_ID: usize = 2048;
 
 impl fmt::Display for DeploymentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -150,6 +258,8 @@ pub enum Duty {
     Traffic,
     /// Finish a bake that is longer than one invocation; report for the hook.
     Bake,
+    /// Judge a rolling update of ECS, which calls no hook; roll back by stopping the service deployment.
+    Rolling,
 }
 
 /// The state machine's input, and with `next` filled in its output: the loop carries nothing else.
@@ -227,6 +337,26 @@ mod tests {
         let event = HookEvent::parse(&event).unwrap();
         assert_eq!(event.deployment_id.as_str(), "d-1");
         assert_eq!(format!("{:?}", event.execution_id), "abcdefgh...");
+    }
+
+    #[test]
+    fn the_arn_of_a_service_deployment_is_an_id() {
+        let parts = |text: &str| {
+            DeploymentId::new(text).unwrap().service_deployment().map(|parts| format!("{parts:?}"))
+        };
+        assert_eq!(
+            parts("arn:aws-us-gov:ecs:us-gov-west-1:123456789012:service-deployment/shop/orders/NCWGC2ZR-taawPAYrIaU5"),
+            Some("ServiceDeployment { region: \"us-gov-west-1\", cluster: \"shop\", service: \"orders\", name: \"NCWGC2ZR-taawPAYrIaU5\" }".to_owned())
+        );
+        for other in [
+            "d-0B7YUA91L",
+            "arn:aws:ecs:eu-west-1:123456789012:service/shop/orders",
+            "arn:aws:ecs:eu-west-1:123456789012:service-deployment/shop/orders",
+            "arn:aws:sns:eu-west-1:123456789012:service-deployment/shop/orders/a",
+            "arn:aws:ecs:eu-west-1:123456789012:service-deployment/shop/orders/a/b",
+        ] {
+            assert_eq!(parts(other), None, "{other}");
+        }
     }
 
     #[test]

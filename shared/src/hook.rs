@@ -15,6 +15,7 @@ use crate::clock;
 use crate::environment::Environment;
 use crate::event::{DeploymentId, HookEvent, PermissionQuestion, Stage};
 use crate::fault::{Fault, FaultKind};
+use crate::metrics;
 use crate::permissions;
 use crate::policy::load::{self, Source};
 use crate::policy::plan::Plan;
@@ -90,7 +91,7 @@ where
     let verdict = match ended {
         Ok(Ended::HandedOver(execution)) => return Ok(report::handed_over(&session.about, &execution)),
         Ok(Ended::Findings(findings)) => session.conclude(findings.into()),
-        Err(fault) => session.conclude(vec![Finding::from_fault(stage.function(), &fault)]),
+        Err(fault) => session.conclude(vec![Finding::from_fault(stage.name(), &fault)]),
     };
     report::make(aws, &session.about, &event, &verdict, started, &budget).await
 }
@@ -163,8 +164,28 @@ impl Release {
         budget: Budget,
     ) -> Result<Self, Fault> {
         let rollout = rollout::discover(aws, &deployment).await?;
+        let plan = plan.fitted(rollout.front());
+        askable(&plan, &rollout)?;
         Ok(Self { aws: aws.clone(), environment: environment.clone(), deployment, rollout, plan, budget })
     }
+}
+
+/// Every gate must be one that CloudWatch can be asked about this rollout.
+fn askable(plan: &Plan, rollout: &Rollout) -> Result<(), Fault> {
+    let asked = plan.traffic.iter().chain(&plan.bake);
+    let unnamed = asked.into_iter().find_map(|gate| {
+        let placeholder = gate.metrics().into_iter().find_map(|metric| metrics::unnamed(metric, rollout))?;
+        Some((gate, placeholder))
+    });
+    let Some((gate, placeholder)) = unnamed else { return Ok(()) };
+    Err(Fault::new(
+        FaultKind::Policy,
+        format!(
+            "the gate `{}` needs {{{placeholder}}}, and {}/{} has none: no load balancer serves it",
+            gate.name, rollout.cluster, rollout.service
+        ),
+        "give this service a policy whose gates name metrics and dimensions of its own",
+    ))
 }
 
 /// The plan of a deployment, and where it came from.

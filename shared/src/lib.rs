@@ -15,11 +15,12 @@
 //! | [`recording`] | recordings of rollouts, judged offline by the same judge (pure) |
 //! | [`backtest`] | what the judge would have made of past rollouts and of quiet time (pure) |
 //! | [`outlook`] | before the shift: what this rollout will be able to find |
-//! | [`traffic`] | one look at the metrics: read, then judge |
+//! | [`traffic`], [`shift`] | one look at the metrics: read, then judge; with it, whether green runs and answers |
 //! | [`verdict`] | findings and faults to one answer (pure) |
 //! | [`carry`] | wait in place while the budget lasts, else hand over to the state machine |
 //! | [`change`] | after the shift: a metric against its own past |
 //! | [`bake`] | after the shift: judged at 100 % |
+//! | [`ecs`] | deployments that ECS carries out itself: its hooks, the gate between steps, rolling updates |
 //! | [`watch`] | one stateless look, and the rollback in mid-shift |
 //! | [`report`] | the one report to CodeDeploy, the log line, the Markdown, the counters |
 //! | [`aws`], [`telemetry`], [`clock`], [`environment`], [`fault`], [`yaml`] | what all of them stand on |
@@ -31,6 +32,7 @@ pub mod budget;
 pub mod carry;
 pub mod change;
 pub mod clock;
+pub mod ecs;
 pub mod environment;
 pub mod event;
 pub mod fault;
@@ -45,6 +47,7 @@ pub mod readiness;
 pub mod recording;
 pub mod report;
 pub mod rollout;
+pub mod shift;
 pub mod slower;
 pub mod smoke;
 pub mod telemetry;

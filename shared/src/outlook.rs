@@ -40,7 +40,7 @@ pub async fn told(release: &Release) -> Result<Vec<Finding>, Fault> {
         .collect();
     let queries: Vec<Query> = gates.iter().flat_map(|(_, _, queries)| queries.all().cloned()).collect();
     let set = metrics::read(&release.aws, &queries, &before).await?;
-    let shares = green_shares(&release.rollout.configuration, plan.sampling.period, plan.bake_for);
+    let shares = green_shares(&release.rollout.schedule, plan.sampling.period, plan.bake_for);
     let chances = Chances::new(plan);
     Ok(gates
         .iter()

@@ -70,6 +70,8 @@ fn actions(stage: Stage) -> &'static [Action] {
             Action::Metrics,
             Action::Stop,
         ],
+        // It answers by what it returns.
+        Stage::Ecs(_) => &[Action::TargetHealth, Action::Alarms, Action::Secrets, Action::Metrics],
     }
 }
 
@@ -90,7 +92,7 @@ impl Action {
         let result = match self {
             Self::Report => report_nothing(release).await,
             Self::TargetHealth => {
-                readiness::targets(&release.aws, &release.rollout.blue.target_group).await.map(drop)
+                readiness::targets(&release.aws, release.rollout.blue.target_group.as_ref()).await.map(drop)
             }
             Self::Alarms => alarms(&release.aws).await,
             Self::Metrics => metrics(release).await,
@@ -140,7 +142,7 @@ async fn metrics(release: &Release) -> Result<(), Fault> {
     let query = Query {
         namespace: defaults::LOAD_BALANCER_NAMESPACE.to_owned(),
         metric: "RequestCount".to_owned(),
-        dimensions: vec![("LoadBalancer".to_owned(), release.rollout.load_balancer.dimension.clone())],
+        dimensions: Vec::new(),
         statistic: "Sum".to_owned(),
     };
     let now = clock::now();
@@ -159,7 +161,8 @@ async fn start_nothing(release: &Release) -> Result<(), Fault> {
         after_seconds: 1,
         next: Some(Next::Done),
     };
-    carry::start(release, &format!("{}-permissions", release.deployment.id), &look).await.map(drop)
+    let name = format!("{}-permissions", release.deployment.id);
+    carry::start(&release.aws, &release.environment, &name, &look).await.map(drop)
 }
 
 /// Reads every secret that a smoke check will need; one that is missing is as bad as one that is denied.
@@ -204,6 +207,11 @@ async fn try_all(stage: Stage, release: &Release) -> Vec<Tried> {
         all.push(action.try_it(release).await);
     }
     all
+}
+
+/// Tries the actions of this function alone: one function serves all stages of ECS.
+pub async fn of_this_function(release: &Release, stage: Stage) -> Vec<Finding> {
+    vec![finding(&[(stage.function().to_owned(), try_all(stage, release).await)])]
 }
 
 /// Tries the actions of this function and, through its siblings, those of all others.
@@ -263,7 +271,11 @@ fn finding(all: &[(String, Vec<Tried>)]) -> Finding {
         Finding::new(
             NAME,
             Outcome::Pass,
-            format!("{} functions were let through with {allowed} actions", all.len()),
+            if let [(name, _)] = all {
+                format!("{name} was let through with {allowed} actions")
+            } else {
+                format!("{} functions were let through with {allowed} actions", all.len())
+            },
         )
     } else {
         Finding::new(NAME, Outcome::Fail, denied.join("; "))

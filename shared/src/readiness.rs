@@ -27,8 +27,9 @@ pub struct Targets {
 /// Longest wait for a lost task to come back, within one look.
 const LONGEST_DOUBT: Duration = Duration::from_secs(30);
 
-/// Asks the balancer for the health of a group's targets.
-pub async fn targets(aws: &Aws, group: &TargetGroup) -> Result<Targets, Fault> {
+/// Asks the balancer for the health of a group's targets. Without a group there are none, and tasks alone count.
+pub async fn targets(aws: &Aws, group: Option<&TargetGroup>) -> Result<Targets, Fault> {
+    let Some(group) = group else { return Ok(Targets::default()) };
     let output =
         aws.elb.describe_target_health().target_group_arn(&group.arn).send().await.map_err(|error| {
             aws::fault(
@@ -64,9 +65,10 @@ pub async fn green_is_ready(release: &mut Release) -> Result<Vec<Finding>, Fault
     let mut ready_since = None;
     loop {
         rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
-        let group = &release.rollout.green.target_group;
+        let group = release.rollout.green.target_group.as_ref();
         let targets = targets(&release.aws, group).await?;
-        let state = assess(release.rollout.green.tasks, &targets, plan.healthy);
+        let checked = group.is_some().then_some(&targets);
+        let state = assess(release.rollout.green.tasks, checked, plan.healthy);
         let now = tokio::time::Instant::now();
         match &state {
             State::Ready(_) => {
@@ -91,17 +93,28 @@ pub async fn green_is_ready(release: &mut Release) -> Result<Vec<Finding>, Fault
 
 /// Whether blue could take the traffic back: without a healthy old version there is nothing to roll back to.
 pub async fn blue_is_healthy(release: &Release) -> Result<Vec<Finding>, Fault> {
-    let group = &release.rollout.blue.target_group;
-    let targets = targets(&release.aws, group).await?;
+    const NAME: &str = "old version";
+    if release.rollout.is_first {
+        let first =
+            Finding::new(NAME, Outcome::Pass, "there is none: this is the service's first deployment");
+        return Ok(vec![first.but(Caveat::NoBlue)]);
+    }
+    let Some(group) = &release.rollout.blue.target_group else {
+        let tasks = release.rollout.blue.tasks.unwrap_or_default();
+        let outcome = if tasks.running > 0 { Outcome::Pass } else { Outcome::Fail };
+        let summary = format!("{} of {} tasks of the old version run", tasks.running, tasks.desired);
+        return Ok(vec![Finding::new(NAME, outcome, summary)]);
+    };
+    let targets = targets(&release.aws, Some(group)).await?;
     let summary =
         format!("{} of {} targets of the old version are healthy", targets.healthy, targets.registered);
     let outcome = if targets.healthy > 0 { Outcome::Pass } else { Outcome::Fail };
-    Ok(vec![Finding::new("old version", outcome, summary)])
+    Ok(vec![Finding::new(NAME, outcome, summary)])
 }
 
 /// A look at green while it serves: no healthy target at all, or tasks lost for good, end the release.
 pub async fn green_still_runs(release: &mut Release) -> Result<Vec<Finding>, Fault> {
-    let targets = targets(&release.aws, &release.rollout.green.target_group).await?;
+    let targets = targets(&release.aws, release.rollout.green.target_group.as_ref()).await?;
     let healthy = if targets.registered > targets.not_in_use && targets.healthy == 0 {
         let why = targets.why.as_deref().unwrap_or("the balancer gives no reason");
         Finding::new(
@@ -124,7 +137,8 @@ pub async fn green_still_runs(release: &mut Release) -> Result<Vec<Finding>, Fau
         rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
         tasks = release.rollout.green.tasks;
     }
-    Ok(vec![healthy, task_count(tasks)])
+    let of_targets = release.rollout.green.target_group.is_some().then_some(healthy);
+    Ok(of_targets.into_iter().chain([task_count(tasks)]).collect())
 }
 
 /// Fewer tasks than wanted, and no replacement on its way.
@@ -135,7 +149,7 @@ fn lost(tasks: TaskSet) -> bool {
 fn task_count(tasks: Option<TaskSet>) -> Finding {
     const NAME: &str = "task count";
     match tasks {
-        None => Finding::new(NAME, Outcome::Inconclusive, "CodeDeploy does not show green's tasks"),
+        None => Finding::new(NAME, Outcome::Inconclusive, "AWS does not show green's tasks"),
         Some(tasks) => {
             let outcome = if lost(tasks) { Outcome::Fail } else { Outcome::Pass };
             Finding::new(NAME, outcome, format!("{} of green's {} tasks run", tasks.running, tasks.desired))
@@ -161,10 +175,12 @@ enum Judged {
     ByTargets,
     /// The tasks alone: the balancer does not check the targets yet.
     ByTasks,
+    /// The tasks alone: there is no load balancer.
+    Unbalanced,
 }
 
-/// Holds tasks and targets against the share that must be there.
-fn assess(tasks: Option<TaskSet>, targets: &Targets, healthy: f64) -> State {
+/// Holds tasks and targets against the share that must be there. Without a target group there are no targets.
+fn assess(tasks: Option<TaskSet>, targets: Option<&Targets>, healthy: f64) -> State {
     let Some(tasks) = tasks else { return State::Waiting("green has no task set yet".to_owned()) };
     if tasks.desired == 0 {
         return State::NothingWanted;
@@ -173,6 +189,7 @@ fn assess(tasks: Option<TaskSet>, targets: &Targets, healthy: f64) -> State {
     if (tasks.running as f64) < needed(tasks.desired as f64) {
         return State::Waiting(format!("{} of {} tasks run", tasks.running, tasks.desired));
     }
+    let Some(targets) = targets else { return State::Ready(Judged::Unbalanced) };
     if targets.registered > 0 && targets.not_in_use == targets.registered {
         return State::Ready(Judged::ByTasks);
     }
@@ -185,15 +202,17 @@ fn assess(tasks: Option<TaskSet>, targets: &Targets, healthy: f64) -> State {
     State::Ready(Judged::ByTargets)
 }
 
-fn finding(state: State, group: &TargetGroup, how_long: &str) -> Finding {
+fn finding(state: State, group: Option<&TargetGroup>, how_long: &str) -> Finding {
     const NAME: &str = "readiness";
     match state {
         State::Ready(Judged::ByTargets) => {
             Finding::new(NAME, Outcome::Pass, format!("green runs and its targets are healthy {how_long}"))
         }
-        State::Ready(Judged::ByTasks) => {
-            Finding::new(NAME, Outcome::Pass, format!("green's tasks run {how_long}"))
-                .but(Caveat::TargetGroupNotInUse { target_group: group.name.clone() })
+        State::Ready(Judged::ByTasks | Judged::Unbalanced) => {
+            let ready = Finding::new(NAME, Outcome::Pass, format!("green's tasks run {how_long}"));
+            let unchecked =
+                group.map(|group| Caveat::TargetGroupNotInUse { target_group: group.name.clone() });
+            unchecked.into_iter().fold(ready, Finding::but)
         }
         State::Waiting(why) => {
             Finding::new(NAME, Outcome::Fail, format!("green is not ready {how_long}: {why}"))
@@ -236,8 +255,9 @@ mod tests {
             (Some(tasks(0, 0, 0)), targets(0, 0, 0), 1.0, State::NothingWanted),
             (None, targets(0, 0, 0), 1.0, waiting("green has no task set yet")),
         ] {
-            assert_eq!(assess(tasks, &targets, healthy), expect, "{tasks:?} {targets:?}");
+            assert_eq!(assess(tasks, Some(&targets), healthy), expect, "{tasks:?} {targets:?}");
         }
+        assert_eq!(assess(Some(tasks(2, 2, 0)), None, 1.0), State::Ready(Judged::Unbalanced));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::policy::chances::Chances;
 use crate::policy::defaults;
 use crate::policy::gates::{Bound, Compared, Events, Gate, Measure, Metric, Rule, SlowerThan, Threshold};
 use crate::recording::{self, Bad};
-use crate::rollout::Rollout;
 use crate::rollout::schedule::green_shares;
+use crate::rollout::{Front, Rollout};
 use crate::slower;
 use crate::verdict::{Caveat, Finding, Quantity};
 
@@ -51,7 +51,7 @@ pub async fn look(release: &Release, gates: &[Gate], span: Span, now: Timestamp)
     let compared = Window::complete(span.shift, span.until, now, sampling);
     let read = if compared.periods == 0 { compared } else { compared.with_history(HISTORY) };
     let slow = usually_slow(release, gates, &compared).await?;
-    let errors = [all_errors("HTTPCode_Target_5XX_Count"), all_errors("TargetConnectionErrorCount")];
+    let errors = all_errors(release.rollout.front());
     let down: Vec<Limited> = errors.iter().map(|(name, limit)| Limited::new(name, limit, release)).collect();
     let rules: Vec<Asked> = gates.iter().filter_map(|gate| Asked::new(gate, slow, release)).collect();
     let queries: Vec<Query> =
@@ -62,10 +62,13 @@ pub async fn look(release: &Release, gates: &[Gate], span: Span, now: Timestamp)
         read,
         shift: span.shift,
         first: read.periods - limited.periods,
-        planned: green_shares(&release.rollout.configuration, sampling.period, release.plan.bake_for).len(),
+        planned: green_shares(&release.rollout.schedule, sampling.period, release.plan.bake_for).len(),
     };
     let of_errors: Vec<Evidence> = down.iter().map(|limited| limited.evidence(&answer)).collect();
-    let mut findings = vec![judge::outage(&release.plan.outage, &sum(&of_errors))];
+    let mut findings: Vec<Finding> = sum(&of_errors, release.rollout.front())
+        .iter()
+        .map(|errors| judge::outage(&release.plan.outage, errors))
+        .collect();
     let chances = Chances::new(&release.plan);
     let mut recorded: Vec<(Bad, Series)> = Vec::new();
     for asked in &rules {
@@ -108,6 +111,36 @@ async fn read_counts(release: &Release, queries: &[Query], window: &Window) -> R
     }
     let others: Vec<Query> = queries.iter().filter(|query| !query.is_trimmed_count()).cloned().collect();
     metrics::read(&release.aws, &others, window).await
+}
+
+/// When production traffic began to shift, as the requests of both versions show it: in the first period since `since` in
+/// which green had half of its first step's share (0 to 1). Smoke checks are too few for that, as a rule. `None` when
+/// there is no such period yet, or nothing that counts requests. The instant is within the period before, which is
+/// neither history nor judged, since the shift may have begun in it.
+pub async fn began(
+    release: &Release,
+    since: Timestamp,
+    first_share: f64,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Fault> {
+    let sampling = &release.plan.sampling;
+    let window = Window::complete(since, Timestamp::MAX, now, sampling);
+    if release.rollout.front() != Front::Application {
+        return Ok(None);
+    }
+    let requests = Metric::of_target_group("RequestCount");
+    let queries =
+        [Side::Green, Side::Blue].map(|side| metrics::query(&requests, "Sum", &release.rollout, side));
+    let set = metrics::read(&release.aws, &queries, &window).await?;
+    let [green, blue] = queries.each_ref().map(|query| set.get(query, &window));
+    let first = green.iter().zip(&blue).position(|(green, blue)| {
+        let (green, blue) = (green.unwrap_or(0.0), blue.unwrap_or(0.0));
+        green > 0.0 && green >= first_share / 2.0 * (green + blue)
+    });
+    Ok(first.and_then(|periods| {
+        let begins = window.with_periods(periods).end();
+        begins.checked_sub(sampling.period / 2).ok()
+    }))
 }
 
 /// The usual 99th percentile before the shift, for the comparisons that leave it to the service which samples are slow.
@@ -243,26 +276,37 @@ impl<'a> Limited<'a> {
     }
 }
 
-/// The outage lane's series: a share of all requests without a limit of its own.
-fn all_errors(metric: &'static str) -> (&'static str, Threshold) {
-    let measure =
-        Measure::Share { bad: Metric::of_target_group(metric), of: Metric::of_target_group("RequestCount") };
-    let bound = Bound::AtMost { limit: Quantity::share(1.0), tolerate: None };
-    (metric, Threshold { measure, bound, min_requests: defaults::MIN_REQUESTS_FOR_SHARE, worst_of: None })
+/// The outage lane's series: shares of all requests without limits of their own, of which a request can be in one only.
+/// None where CloudWatch knows no errors of a version.
+fn all_errors(front: Front) -> Vec<(&'static str, Threshold)> {
+    let share = |bad| {
+        let (bad_requests, all) = (Metric::of_target_group(bad), Metric::of_target_group("RequestCount"));
+        let bound = Bound::AtMost { limit: Quantity::share(1.0), tolerate: None };
+        let measure = Measure::Share { bad: bad_requests, of: all };
+        let min_requests = defaults::MIN_REQUESTS_FOR_SHARE;
+        (bad, Threshold { measure, bound, min_requests, worst_of: None })
+    };
+    match front {
+        Front::Application | Front::Shared => {
+            vec![share("HTTPCode_Target_5XX_Count"), share("TargetConnectionErrorCount")]
+        }
+        Front::Network | Front::None => Vec::new(),
+    }
 }
 
-/// Adds up the shares of the two kinds of bad requests; they have the same requests.
-fn sum(evidence: &[Evidence]) -> Evidence {
-    let [server, connection] = evidence else { return Evidence::default() };
+/// Adds up the shares of several kinds of bad requests; they have the same requests. Where both versions share a target
+/// group nobody knows what blue alone does.
+fn sum(evidence: &[Evidence], front: Front) -> Option<Evidence> {
     let add = |a: &[Option<judge::Reading>], b: &[Option<judge::Reading>]| {
         a.iter()
             .zip(b)
             .map(|(a, b)| a.map(|a| judge::Reading { value: a.value + b.map_or(0.0, |b| b.value), ..a }))
             .collect()
     };
-    Evidence {
-        green: add(&server.green, &connection.green),
-        blue: add(&server.blue, &connection.blue),
-        first: server.first,
-    }
+    let sum = evidence.iter().cloned().reduce(|one, other| Evidence {
+        green: add(&one.green, &other.green),
+        blue: add(&one.blue, &other.blue),
+        first: one.first,
+    })?;
+    Some(if front == Front::Shared { Evidence { blue: Vec::new(), ..sum } } else { sum })
 }

@@ -145,8 +145,18 @@ pub fn one_in(chance: f64) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Caveat {
-    /// The deployment group has no test listener, so no request can reach green before it takes traffic.
+    /// The deployment has no test listener, so no request can reach green before it takes traffic.
     NoTestListener,
+    /// The service has no load balancer, so no request can be made to reach green.
+    NoLoadBalancer {
+        /// The header by which Service Connect would, as name and value.
+        test_header: Option<(String, String)>,
+    },
+    /// No request of a smoke check meets the conditions of the test listener's rule.
+    RuleNotMet {
+        /// What does not fit.
+        why: String,
+    },
     /// No listener forwards to the target group yet, so the balancer does not check its targets.
     TargetGroupNotInUse {
         /// Name of the target group.
@@ -191,6 +201,16 @@ pub enum Caveat {
         /// The lifecycle event that is in progress.
         in_progress: String,
     },
+    /// Something in the event was not as expected.
+    Unreadable {
+        /// What, and where.
+        what: String,
+    },
+    /// The deployment ended, or was being rolled back, before the answer was given.
+    AlreadyEnding {
+        /// Its status.
+        status: String,
+    },
     /// A permission could not be exercised without side effects.
     NotExercised {
         /// The IAM action.
@@ -211,8 +231,18 @@ impl fmt::Display for Caveat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoTestListener => f.write_str(
-                "the deployment group has no test listener, so green was not tested before it took traffic; add a test traffic route",
+                "the deployment has no test listener, so green was not tested before it took traffic; add a test traffic route (ECS: a testListenerRule)",
             ),
+            Self::NoLoadBalancer { test_header: None } => f.write_str(
+                "the service has no load balancer; let `smoke.base` name a URL at which green can be reached",
+            ),
+            Self::NoLoadBalancer { test_header: Some((name, value)) } => write!(
+                f,
+                "the service has no load balancer; Service Connect sends requests with the header {name}: {value} to green, so let `smoke.base` name a URL within its network"
+            ),
+            Self::RuleNotMet { why } => {
+                write!(f, "{why}; give the check what the test listener's rule wants, or the rule another condition")
+            }
             Self::TargetGroupNotInUse { target_group } => write!(
                 f,
                 "no listener forwards to target group {target_group} yet, so its health is unknown; judged by task counts"
@@ -240,6 +270,11 @@ impl fmt::Display for Caveat {
             Self::StageMismatch { in_progress } => write!(
                 f,
                 "CodeDeploy is at {in_progress}; check that the AppSpec names the right function for each hook"
+            ),
+            Self::Unreadable { what } => write!(f, "the event from ECS is not as expected: {what}"),
+            Self::AlreadyEnding { status } => write!(
+                f,
+                "the deployment is {status} by now; a failed answer could only break its rollback, so none was given"
             ),
             Self::NotExercised { action, reason } => write!(f, "{action} was not tried: {reason}"),
             Self::Observed => f.write_str("mode is observe: the release goes on whatever was found"),
@@ -350,6 +385,16 @@ impl Findings {
     pub fn any_lasting_fault(&self) -> bool {
         let heals = |kind| matches!(kind, FaultKind::Unavailable | FaultKind::OutOfTime);
         self.0.iter().filter_map(|finding| finding.fault.as_ref()).any(|fault| !heals(fault.kind))
+    }
+
+    /// Whether the release must end now: for what was seen, or because something will never be seen.
+    pub fn end_it(&self, rules: Rules) -> bool {
+        self.any_fail() || (rules.on_fault == Choice::Fail && self.any_lasting_fault())
+    }
+
+    /// Whether everything was checked, and good.
+    pub fn all_pass(&self) -> bool {
+        self.0.iter().all(|finding| finding.outcome == Outcome::Pass)
     }
 
     /// Whether something is bad enough to end the release whatever else is found.

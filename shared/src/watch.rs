@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_ecs::types::StopServiceDeploymentStopType;
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
@@ -13,19 +14,17 @@ use crate::bake;
 use crate::budget::Budget;
 use crate::carry::{self, Step};
 use crate::clock;
+use crate::ecs::rolling;
 use crate::environment::Environment;
 use crate::event::{DeploymentId, Duty, ExecutionId, HookEvent, Look, Next, PermissionQuestion, Stage};
 use crate::fault::Fault;
 use crate::hook::{self, Release};
 use crate::permissions;
 use crate::policy::plan::Choice;
-use crate::preflight;
-use crate::readiness;
 use crate::report::{self, About};
 use crate::rollout::{self, Deployment, Phase};
-use crate::smoke;
+use crate::shift;
 use crate::telemetry;
-use crate::traffic::{self, Span};
 use crate::verdict::{Answer, Finding, Findings, Outcome, Rules, Verdict, conclude};
 
 /// A rollout longer than this is looked at less often: an execution of Step Functions holds 25,000 events, and a look
@@ -44,7 +43,8 @@ pub async fn begin(release: &Release) -> Result<Vec<Finding>, Fault> {
         after_seconds: seconds(release.plan.sampling.look_every),
         next: None,
     };
-    let name = carry::start(release, release.deployment.id.as_str(), &look).await?;
+    let name =
+        carry::start(&release.aws, &release.environment, release.deployment.id.as_str(), &look).await?;
     Ok(vec![Finding::new(
         "watch",
         Outcome::Pass,
@@ -112,13 +112,19 @@ impl Visit<'_> {
     async fn look(&mut self, environment: &Environment, look: &Look) -> Result<Seen, Fault> {
         let deployment = rollout::deployment(self.aws, &self.about.deployment_id).await?;
         self.about.deployment = Some(deployment.clone());
-        if deployment.is_rollback || deployment.is_over {
+        // A rolling update is judged once more when it is over: there is no other hook that would.
+        let over = deployment.is_over && look.duty != Duty::Rolling;
+        if deployment.is_rollback || over {
             return Ok(Seen::Over(format!("the deployment is {}", deployment.status)));
         }
         let mut release = self.open(environment, deployment).await?;
         match look.duty {
             Duty::Traffic => self.traffic(&mut release).await,
             Duty::Bake => Ok(match bake::look(&mut release).await? {
+                Step::Done(findings) => Seen::Findings(findings),
+                Step::Again { after, .. } => Seen::Soon(after),
+            }),
+            Duty::Rolling => Ok(match rolling::look(&mut release, &self.about, self.started).await? {
                 Step::Done(findings) => Seen::Findings(findings),
                 Step::Again { after, .. } => Seen::Soon(after),
             }),
@@ -141,29 +147,11 @@ impl Visit<'_> {
             (Phase::Succeeded, _) => return Ok(Seen::Over("all traffic has shifted".to_owned())),
             (Phase::Over, _) => return Ok(Seen::Over("the shift has ended".to_owned())),
         };
-        let mut findings = Findings::new().and("readiness", readiness::green_still_runs(release).await);
-        if !release.plan.alarms.is_empty() {
-            findings = findings.and("alarms", preflight::alarms(release).await);
-        }
-        findings = findings.and("smoke", smoke::still_answers(release).await);
-        // An outage is acted on even while metrics cannot be read.
-        if self.is_bad_enough(&findings) {
-            return Ok(Seen::Findings(findings));
-        }
-        let span = Span { shift: shifting_since, from: shifting_since, until: Timestamp::MAX };
-        let seen = traffic::look(release, &release.plan.traffic, span, self.started).await?;
-        report::looked(&self.about, release, &seen);
-        findings = findings.and("traffic", Ok(seen.findings));
-        if self.is_bad_enough(&findings) {
-            report::recorded(&self.about.deployment_id, seen.recording.as_ref());
-            return Ok(Seen::Findings(findings));
+        let look = shift::look(release, &self.about, shifting_since, self.started).await?;
+        if look.ends {
+            return Ok(Seen::Findings(look.findings));
         }
         Ok(Seen::Soon(pause(release, shifting_since, self.started)))
-    }
-
-    /// Whether the shift must end now: for what was seen, or because something will never be seen.
-    fn is_bad_enough(&self, findings: &Findings) -> bool {
-        findings.any_fail() || (self.rules.on_fault == Choice::Fail && findings.any_lasting_fault())
     }
 
     /// Acts on what was seen; says whether to look again, and after how long (`None`: as before).
@@ -184,7 +172,7 @@ impl Visit<'_> {
                 // One throttled look is no reason to roll back; the last hook judges the whole window again. What
                 // cannot heal is: a watch that will never see anything must not wave the release through.
                 let in_time = look.answer_by.is_none_or(|by| self.started.as_second() < by);
-                let forgiven = look.duty == Duty::Traffic && self.rules.on_fault == Choice::Proceed;
+                let forgiven = look.duty != Duty::Bake && self.rules.on_fault == Choice::Proceed;
                 if in_time && (fault.may_heal() || forgiven) {
                     return Ok((Next::Again, None));
                 }
@@ -211,9 +199,18 @@ impl Visit<'_> {
         Ok((Next::Done, None))
     }
 
+    async fn stop(&self) -> Result<(), Fault> {
+        let id = &self.about.deployment_id;
+        if id.service_deployment().is_some() {
+            stop_service_deployment(self.aws, id.as_str()).await
+        } else {
+            stop(self.aws, id.as_str(), true).await
+        }
+    }
+
     async fn roll_back(&self, verdict: &Verdict) -> Result<(Next, Option<Duration>), Fault> {
         if verdict.answer == Answer::Failed
-            && let Err(fault) = stop(self.aws, self.about.deployment_id.as_str(), true).await
+            && let Err(fault) = self.stop().await
         {
             // Loud, and again: until the deployment is stopped, green goes on serving.
             report::failure(Stage::Watch, Some(&self.about), &fault);
@@ -221,6 +218,31 @@ impl Visit<'_> {
         }
         report::verdict(&self.about, verdict, hook::elapsed_ms(self.started));
         Ok((Next::Done, None))
+    }
+}
+
+/// Stops a service deployment of ECS and has it rolled back; one that is ending already counts as stopped. The only call of
+/// `StopServiceDeployment`.
+async fn stop_service_deployment(aws: &Aws, arn: &str) -> Result<(), Fault> {
+    let sent = aws
+        .ecs
+        .stop_service_deployment()
+        .service_deployment_arn(arn)
+        .stop_type(StopServiceDeploymentStopType::Rollback)
+        .send()
+        .await;
+    match sent {
+        Ok(_) => Ok(()),
+        Err(error)
+            if error.as_service_error().is_some_and(
+                aws_sdk_ecs::operation::stop_service_deployment::StopServiceDeploymentError::is_conflict_exception,
+            ) =>
+        {
+            Ok(())
+        }
+        Err(error) => {
+            Err(aws::fault("ecs:StopServiceDeployment", &format!("stop service deployment {arn}"), error))
+        }
     }
 }
 

@@ -35,7 +35,7 @@ impl CountQueries {
         };
         let counted = |side, zone| Counted::new(events, slow, rollout, side, zone);
         let (Events::Counts { bad: metric, .. } | Events::Slow { metric, .. }) = events;
-        let zones = &rollout.load_balancer.zones;
+        let zones = rollout.zones();
         let has_zones = metric.namespace == defaults::LOAD_BALANCER_NAMESPACE && zones.len() > 1;
         Some(Self {
             green: counted(Side::Green, None),

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 pub use counts::CountQueries;
 pub use read::read;
 
-use crate::policy::gates::{Measure, Metric, Threshold};
+use crate::policy::gates::{Measure, Metric, PLACEHOLDERS, Threshold};
 use crate::policy::plan::Sampling;
 use crate::rollout::Rollout;
 
@@ -165,16 +165,44 @@ pub fn query(metric: &Metric, statistic: &str, rollout: &Rollout, side: Side) ->
     }
 }
 
-/// Puts the rollout's names into a dimension's template.
+/// Puts the rollout's names into a dimension's template. A placeholder that this rollout has no name for stays; see
+/// [`unnamed`].
 fn fill(template: &str, rollout: &Rollout, side: Side) -> String {
-    let (blue, green) = (&rollout.blue.target_group.dimension, &rollout.green.target_group.dimension);
-    template
-        .replace("{target_group}", if side == Side::Blue { blue } else { green })
-        .replace("{green.target_group}", green)
-        .replace("{blue.target_group}", blue)
-        .replace("{load_balancer}", &rollout.load_balancer.dimension)
-        .replace("{cluster}", &rollout.cluster)
-        .replace("{service}", &rollout.service)
+    PLACEHOLDERS.iter().fold(template.to_owned(), |text, placeholder| {
+        match name(placeholder, rollout, side) {
+            Some(name) => text.replace(&format!("{{{placeholder}}}"), name),
+            None => text,
+        }
+    })
+}
+
+/// What a placeholder stands for.
+fn name<'a>(placeholder: &str, rollout: &'a Rollout, side: Side) -> Option<&'a str> {
+    let group = |side| {
+        let colour = if side == Side::Blue { &rollout.blue } else { &rollout.green };
+        colour.target_group.as_ref().map(|group| group.dimension.as_str())
+    };
+    match placeholder {
+        "target_group" => group(side),
+        "green.target_group" => group(Side::Green),
+        "blue.target_group" => group(Side::Blue),
+        "load_balancer" => {
+            rollout.entrance.as_ref().map(|entrance| entrance.load_balancer.dimension.as_str())
+        }
+        "cluster" => Some(&rollout.cluster),
+        "service" => Some(&rollout.service),
+        _ => None,
+    }
+}
+
+/// The first placeholder of a metric's dimensions that this rollout has no name for, such as `target_group` where there is
+/// no load balancer.
+pub fn unnamed(metric: &Metric, rollout: &Rollout) -> Option<&'static str> {
+    PLACEHOLDERS.into_iter().find(|placeholder| {
+        let written = format!("{{{placeholder}}}");
+        name(placeholder, rollout, Side::Green).is_none()
+            && metric.dimensions.iter().any(|(_, value)| value.contains(&written))
+    })
 }
 
 #[cfg(test)]

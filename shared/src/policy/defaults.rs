@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::gates::{Bound, Compared, Events, Gate, Measure, Metric, Rule, SlowerThan, Threshold};
 use super::plan::{Outage, Readiness, Sampling};
 use crate::judge::compare::Comparison;
+use crate::rollout::Front;
 use crate::verdict::Quantity;
 
 /// Load balancer metrics come once a minute, and a minute is complete two minutes later.
@@ -26,6 +27,11 @@ pub const OUTAGE: Outage =
 pub const BAKE: Duration = Duration::from_mins(5);
 /// CodeDeploy waits one hour for a hook; what comes before and after the bake needs some of it.
 pub const LONGEST_BAKE: Duration = Duration::from_mins(50);
+
+/// Two canary steps of ECS's own default; at ten steps, not a working day.
+pub const LONGEST_STEP: Duration = Duration::from_mins(10);
+/// ECS ends a stage after a day.
+pub const LONGEST_HOLD: Duration = Duration::from_hours(23);
 
 /// Namespace of the load balancer's metrics.
 pub const LOAD_BALANCER_NAMESPACE: &str = "AWS/ApplicationELB";
@@ -49,8 +55,16 @@ pub const CHANGE_TOLERATED: f64 = 1.5;
 /// How long a shift is taken to last, in periods, while nobody knows: evidence for a late regression is spread over them.
 pub const USUAL_PERIODS: usize = 15;
 
-/// The gates while traffic shifts, without a policy.
-pub fn gates() -> Vec<Gate> {
+/// The gates while traffic shifts, without a policy: as far as CloudWatch can tell the versions apart.
+pub fn gates(front: Front) -> Vec<Gate> {
+    match front {
+        Front::Application | Front::Shared => of_an_application_load_balancer(),
+        Front::Network => vec![unhealthy_targets("AWS/NetworkELB")],
+        Front::None => Vec::new(),
+    }
+}
+
+fn of_an_application_load_balancer() -> Vec<Gate> {
     let compared = |name: &str, events: Events, comparison: Comparison, weight: f64| Gate {
         name: name.to_owned(),
         rule: Rule::Compared(Compared { events, comparison, weight }),
@@ -66,18 +80,25 @@ pub fn gates() -> Vec<Gate> {
         compared("server errors", errors("HTTPCode_Target_5XX_Count"), COMPARISON, 6.0),
         compared("connection errors", errors("TargetConnectionErrorCount"), COMPARISON, 1.0),
         compared("slow requests", slow, SLOW_COMPARISON, 3.0),
-        Gate {
-            name: "unhealthy targets".to_owned(),
-            // The minimum over a period: a target counts when it was unhealthy during the whole of it.
-            rule: Rule::Threshold(Threshold {
-                measure: Measure::Statistic {
-                    metric: Metric::of_target_group("UnHealthyHostCount"),
-                    statistic: "Minimum".to_owned(),
-                },
-                bound: Bound::AtMost { limit: Quantity::plain(0.0), tolerate: Some(1.0) },
-                min_requests: 0,
-                worst_of: None,
-            }),
-        },
+        unhealthy_targets(LOAD_BALANCER_NAMESPACE),
     ]
+}
+
+fn unhealthy_targets(namespace: &str) -> Gate {
+    Gate {
+        name: "unhealthy targets".to_owned(),
+        // The minimum over a period: a target counts when it was unhealthy during the whole of it.
+        rule: Rule::Threshold(Threshold {
+            measure: Measure::Statistic {
+                metric: Metric {
+                    namespace: namespace.to_owned(),
+                    ..Metric::of_target_group("UnHealthyHostCount")
+                },
+                statistic: "Minimum".to_owned(),
+            },
+            bound: Bound::AtMost { limit: Quantity::plain(0.0), tolerate: Some(1.0) },
+            min_requests: 0,
+            worst_of: None,
+        }),
+    }
 }

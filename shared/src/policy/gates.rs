@@ -20,6 +20,45 @@ pub struct Gate {
     pub rule: Rule,
 }
 
+impl Gate {
+    /// The metrics that the gate reads.
+    pub fn metrics(&self) -> Vec<&Metric> {
+        match &self.rule {
+            Rule::Compared(Compared { events: Events::Counts { bad, of }, .. })
+            | Rule::Threshold(Threshold { measure: Measure::Share { bad, of }, .. })
+            | Rule::Changed(Changed { measure: Measure::Share { bad, of }, .. }) => vec![bad, of],
+            Rule::Compared(Compared { events: Events::Slow { metric, .. }, .. })
+            | Rule::Threshold(Threshold { measure: Measure::Statistic { metric, .. }, .. })
+            | Rule::Changed(Changed { measure: Measure::Statistic { metric, .. }, .. }) => vec![metric],
+        }
+    }
+
+    /// The same gate where both versions share a target group: a comparison becomes a change after the update has begun,
+    /// and a limit that asks for blue stands alone. Nothing is left of a limit that only makes sense beside blue.
+    pub(super) fn of_both(&self) -> Option<Self> {
+        let rule = match &self.rule {
+            Rule::Compared(Compared { events, comparison, weight }) => Rule::Changed(Changed {
+                measure: match events {
+                    Events::Counts { bad, of } => Measure::Share { bad: bad.clone(), of: of.clone() },
+                    Events::Slow { metric, .. } => {
+                        Measure::Statistic { metric: metric.clone(), statistic: SLOW_OF_BOTH.to_owned() }
+                    }
+                },
+                direction: Direction::Up,
+                tolerate: comparison.tolerate.max(defaults::CHANGE_TOLERATED),
+                weight: *weight,
+            }),
+            // Tasks that are replaced are unhealthy targets for a while.
+            Rule::Threshold(Threshold { bound: Bound::AtMost { tolerate: Some(_), .. }, .. }) => return None,
+            other => other.clone(),
+        };
+        Some(Self { name: self.name.clone(), rule })
+    }
+}
+
+/// Statistic by which slow requests show where they cannot be counted for each version.
+const SLOW_OF_BOTH: &str = "p90";
+
 /// How a gate judges.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rule {

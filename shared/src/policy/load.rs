@@ -13,6 +13,8 @@ use crate::yaml::{Document, Problem};
 pub enum Source {
     /// The environment variable `SHIFTGATE_POLICY`.
     Environment,
+    /// The key `policy` of the details that a hook of ECS is configured with.
+    HookDetails,
     /// A parameter of Parameter Store, by name.
     Parameter(String),
     /// The defaults.
@@ -23,6 +25,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Environment => f.write_str("the environment variable SHIFTGATE_POLICY"),
+            Self::HookDetails => f.write_str("the hook's details"),
             Self::Parameter(name) => write!(f, "parameter {name}"),
             Self::BuiltIn => f.write_str("built-in defaults"),
         }
@@ -68,7 +71,8 @@ pub async fn load(
     Ok((Plan::default(), Source::BuiltIn))
 }
 
-fn plan_of(text: &str, source: Source) -> Result<(Plan, Source), Fault> {
+/// The plan that a policy's text makes, or all its faults as one.
+pub fn plan_of(text: &str, source: Source) -> Result<(Plan, Source), Fault> {
     match parse(text) {
         Ok(plan) => Ok((plan, source)),
         Err(problems) => {

@@ -6,10 +6,11 @@ use super::gates::{self, Gate};
 use super::raw;
 use super::values::{Share, Span, Statuses};
 use super::{defaults, raw::HeaderValue};
+use crate::rollout::Front;
 use crate::verdict::Rules;
 use crate::yaml::Problem;
 
-pub use super::raw::{Choice, Mode};
+pub use super::raw::{Choice, Mode, Rolling};
 
 /// How a service is gated.
 #[derive(Debug, Clone)]
@@ -30,6 +31,12 @@ pub struct Plan {
     pub outage: Outage,
     /// Gates while traffic shifts.
     pub traffic: Vec<Gate>,
+    /// Whether `traffic` and `bake` are the built-in gates, which depend on what can be measured.
+    pub built_in: BuiltIn,
+    /// How long green is held at each traffic step.
+    pub steps: Steps,
+    /// Whether rolling updates are watched.
+    pub rolling: Rolling,
     /// Length of the bake at 100 %.
     pub bake_for: Duration,
     /// Gates of the bake.
@@ -46,11 +53,32 @@ impl Default for Plan {
             readiness: defaults::READINESS,
             smoke: Smoke { base: Base::TestListener, host: None, during_shift: true, checks: None },
             outage: defaults::OUTAGE,
-            traffic: defaults::gates(),
+            traffic: defaults::gates(Front::Application),
+            built_in: BuiltIn { traffic: true, bake: true },
+            steps: Steps { at_least: defaults::SAMPLING.period, at_most: defaults::LONGEST_STEP },
+            rolling: Rolling::Ignore,
             bake_for: defaults::BAKE,
-            bake: defaults::gates(),
+            bake: defaults::gates(Front::Application),
         }
     }
+}
+
+/// Which lists of gates the policy leaves to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BuiltIn {
+    /// Those while traffic shifts.
+    pub traffic: bool,
+    /// Those after the shift.
+    pub bake: bool,
+}
+
+/// How long green is held at a traffic step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steps {
+    /// Even when all has been seen.
+    pub at_least: Duration,
+    /// While it has not.
+    pub at_most: Duration,
 }
 
 /// How metrics are read.
@@ -209,12 +237,27 @@ impl Plan {
         let readiness = readiness(policy.readiness, &mut faults);
         let smoke = smoke(policy.smoke, &mut faults);
         let outage = outage(policy.outage, &mut faults);
-        let traffic =
-            policy.traffic.map_or_else(defaults::gates, |list| gates::gates(list, "traffic", &mut faults));
+        let built_in = BuiltIn {
+            traffic: policy.traffic.is_none(),
+            bake: policy.traffic.is_none() && policy.bake.gates.is_none(),
+        };
+        let traffic = policy.traffic.map_or_else(
+            || defaults::gates(Front::Application),
+            |list| gates::gates(list, "traffic", &mut faults),
+        );
         let bake = policy
             .bake
             .gates
             .map_or_else(|| traffic.clone(), |list| gates::gates(list, "bake.gates", &mut faults));
+        let steps = Steps {
+            at_least: span_or(policy.steps.at_least, sampling.period),
+            at_most: span_or(policy.steps.at_most, defaults::LONGEST_STEP),
+        };
+        faults.require(
+            steps.at_most <= defaults::LONGEST_HOLD,
+            "steps.at_most",
+            "at most 23h: ECS allows a stage a day",
+        );
         let false_rollback_rate = share_or(policy.false_rollback_rate, defaults::FALSE_ROLLBACK_RATE);
         faults.require(
             false_rollback_rate > 0.0 && false_rollback_rate <= 0.5,
@@ -240,12 +283,32 @@ impl Plan {
                 smoke,
                 outage,
                 traffic,
+                built_in,
+                steps,
+                rolling: policy.rolling.unwrap_or(Rolling::Ignore),
                 bake_for,
                 bake,
             })
         } else {
             Err(faults.0)
         }
+    }
+
+    /// The plan for a rollout of which CloudWatch can tell no more than this: the built-in gates are those that can be
+    /// measured, and where both versions share a target group, comparisons become changes.
+    #[must_use]
+    pub fn fitted(mut self, front: Front) -> Self {
+        if self.built_in.traffic {
+            self.traffic = defaults::gates(front);
+        }
+        if self.built_in.bake {
+            self.bake = defaults::gates(front);
+        }
+        if front == Front::Shared {
+            self.bake = self.bake.iter().filter_map(Gate::of_both).collect();
+            self.traffic.clear();
+        }
+        self
     }
 }
 
@@ -472,7 +535,7 @@ mod tests {
     #[test]
     fn an_empty_policy_is_the_default() {
         let plan = parse("").unwrap();
-        assert_eq!(plan.traffic, defaults::gates());
+        assert_eq!(plan.traffic, defaults::gates(Front::Application));
         assert_eq!(plan.rules, Rules::default());
         assert_eq!(plan.sampling, defaults::SAMPLING);
     }

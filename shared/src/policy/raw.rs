@@ -37,6 +37,11 @@ pub struct Policy {
     pub outage: Outage,
     /// Gates while traffic shifts. Replaces the built-in gates.
     pub traffic: Option<Vec<Gate>>,
+    /// How long green is held at each traffic step; only where ECS itself carries the deployment out.
+    pub steps: Steps,
+    /// What is done about rolling updates, which call no hook: `ignore` (default), or `watch`. The service's tag
+    /// `shiftgate: watch` does the same.
+    pub rolling: Option<Rolling>,
     /// After the shift.
     pub bake: Bake,
 }
@@ -288,6 +293,26 @@ pub struct Gate {
     pub min_requests: Option<u64>,
     /// Judge the worst of this many complete periods, the latest ones; all since the shift by default.
     pub worst_of: Option<u32>,
+}
+
+/// How long green is held at a traffic step of a deployment that ECS carries out itself. The step's bake time comes on top.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Steps {
+    /// Even when every gate has passed: one period by default.
+    pub at_least: Option<Span>,
+    /// While a gate has not seen enough: 10m by default, at most 23h; then `on_inconclusive` decides.
+    pub at_most: Option<Span>,
+}
+
+/// What is done about rolling updates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rolling {
+    /// Nothing.
+    Ignore,
+    /// They are watched, and rolled back on a regression.
+    Watch,
 }
 
 /// After the shift.

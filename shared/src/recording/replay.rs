@@ -497,7 +497,7 @@ impl<'a> Caveats<'a> {
 
     /// Gates of the plan that were not judged.
     fn of_gates_left_out(&mut self, plan: &'a Plan, lanes: &[Lane], minutes: usize) {
-        let usual = defaults::gates();
+        let usual = defaults::gates(crate::rollout::Front::Application);
         for gate in &plan.traffic {
             match compared(gate) {
                 Some((_, bad)) => {

@@ -17,7 +17,7 @@ pub fn verdict(about: &About, verdict: &Verdict, duration_ms: u64, now: Timestam
                 "Metrics": [{"Name": "Verdicts", "Unit": "Count"}, {"Name": "Duration", "Unit": "Seconds"}],
             }],
         },
-        "Stage": about.stage.function(),
+        "Stage": about.stage.name(),
         "Outcome": verdict.outcome,
         "Verdicts": 1,
         "Duration": duration_ms as f64 / 1000.0,

@@ -23,7 +23,7 @@ pub fn verdict(about: &About, verdict: &Verdict, duration_ms: u64) {
         "level": if verdict.answer == crate::verdict::Answer::Failed { "ERROR" } else { "INFO" },
         "message": "verdict",
         "deployment_id": about.deployment_id,
-        "stage": about.stage.function(),
+        "stage": about.stage.name(),
         "application": deployment.map(|deployment| &deployment.application),
         "deployment_group": deployment.map(|deployment| &deployment.group),
         "policy": about.source.as_ref().map(ToString::to_string),
@@ -38,7 +38,7 @@ pub fn verdict(about: &About, verdict: &Verdict, duration_ms: u64) {
         "level": "INFO",
         "message": "report",
         "deployment_id": about.deployment_id,
-        "stage": about.stage.function(),
+        "stage": about.stage.name(),
         "markdown": markdown(about, verdict),
     }));
     line(&counters::verdict(about, verdict, duration_ms, crate::clock::now()));
@@ -47,7 +47,7 @@ pub fn verdict(about: &About, verdict: &Verdict, duration_ms: u64) {
 /// Logs a failure, once, where it is handled.
 pub fn failure(stage: Stage, about: Option<&About>, fault: &Fault) {
     let deployment_id = about.map(|about| about.deployment_id.as_str());
-    error!(stage = stage.function(), deployment_id, kind = ?fault.kind, what = fault.chain(), hint = fault.hint, "failed");
+    error!(stage = stage.name(), deployment_id, kind = ?fault.kind, what = fault.chain(), hint = fault.hint, "failed");
 }
 
 /// Logs a look that changes nothing yet, with the values that it saw.
@@ -70,7 +70,7 @@ pub fn looked(about: &About, release: &Release, seen: &Seen) {
         "level": "INFO",
         "message": "look",
         "deployment_id": about.deployment_id,
-        "stage": about.stage.function(),
+        "stage": about.stage.name(),
         "weight": release.rollout.green.tasks.map(|tasks| tasks.weight),
         "periods": seen.window.periods,
         "readings": readings,
@@ -93,20 +93,31 @@ pub fn recorded(deployment_id: &DeploymentId, recording: Option<&Traffic>) {
     line(&event);
 }
 
+/// Logs that a hook of ECS holds green where it is for now, and why.
+pub fn held(about: &About, why: &str, after_seconds: u64) {
+    info!(
+        stage = about.stage.name(),
+        deployment_id = about.deployment_id.as_str(),
+        why,
+        after_seconds,
+        "held"
+    );
+}
+
+/// Logs an event that asks for nothing, and why.
+pub fn ignored(why: &str) {
+    info!(why, "ignored");
+}
+
 /// Logs that the watch has nothing to do any more.
 pub fn watch_over(about: &About, why: &str) {
-    info!(stage = about.stage.function(), deployment_id = about.deployment_id.as_str(), why, "watch over");
+    info!(stage = about.stage.name(), deployment_id = about.deployment_id.as_str(), why, "watch over");
 }
 
 /// Logs that the state machine goes on; the value is the function's answer.
 pub fn handed_over(about: &About, execution: &str) -> Value {
-    info!(
-        stage = about.stage.function(),
-        deployment_id = about.deployment_id.as_str(),
-        execution,
-        "handed over"
-    );
-    json!({"deployment_id": about.deployment_id, "stage": about.stage.function(), "handed_over_to": execution})
+    info!(stage = about.stage.name(), deployment_id = about.deployment_id.as_str(), execution, "handed over");
+    json!({"deployment_id": about.deployment_id, "stage": about.stage.name(), "handed_over_to": execution})
 }
 
 /// One line of JSON as it stands; the tracing formatter would turn nested values into quoted text.

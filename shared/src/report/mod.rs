@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub use log::{failure, handed_over, looked, recorded, verdict, watch_over};
+pub use log::{failure, handed_over, held, ignored, looked, recorded, verdict, watch_over};
 pub use markdown::markdown;
 
 use crate::aws::{self, Aws};
@@ -86,7 +86,7 @@ pub async fn make(
     let reported = reported.inspect_err(|fault| failure(about.stage, Some(about), fault))?;
     Ok(json!({
         "deployment_id": about.deployment_id,
-        "stage": about.stage.function(),
+        "stage": about.stage.name(),
         "outcome": verdict.outcome,
         "answer": verdict.answer,
         "reason": verdict.reason,

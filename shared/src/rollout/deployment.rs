@@ -4,33 +4,50 @@ use aws_sdk_codedeploy::primitives::DateTime;
 use aws_sdk_codedeploy::types::{ComputePlatform, DeploymentCreator, DeploymentStatus, TimeRange};
 use jiff::Timestamp;
 
+use super::native;
 use crate::aws::{self, Aws};
 use crate::event::DeploymentId;
 use crate::fault::{Fault, FaultKind};
 
-/// What GetDeployment tells.
+/// Who carries a deployment out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Controller {
+    /// CodeDeploy.
+    CodeDeploy,
+    /// ECS itself.
+    Ecs,
+}
+
+/// A deployment, before it is known what it deploys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {
     /// Its id.
     pub id: DeploymentId,
-    /// CodeDeploy application.
+    /// Who carries it out.
+    pub controller: Controller,
+    /// CodeDeploy application; the cluster of a deployment by ECS.
     pub application: String,
-    /// Deployment group.
+    /// Deployment group; the service of a deployment by ECS.
     pub group: String,
-    /// Deployment configuration.
+    /// Deployment configuration; the strategy of a deployment by ECS.
     pub configuration: String,
-    /// Whether CodeDeploy made it to undo another one: such a deployment must never be held up.
+    /// Whether it undoes another one, or is itself being undone: nothing may hold that up.
     pub is_rollback: bool,
     /// Whether it has ended, well or badly.
     pub is_over: bool,
+    /// When it was started, where that is told.
+    pub started: Option<Timestamp>,
     /// When it ended.
     pub completed: Option<Timestamp>,
-    /// Status in CodeDeploy's words.
+    /// Status in AWS's words.
     pub status: String,
 }
 
-/// Asks CodeDeploy for the deployment. One that is not on the ECS platform is a fault.
+/// Asks CodeDeploy, or ECS, for the deployment. One that is not on the ECS platform is a fault.
 pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Fault> {
+    if id.service_deployment().is_some() {
+        return native::deployment(aws, id).await;
+    }
     let output =
         aws.codedeploy.get_deployment().deployment_id(id.as_str()).send().await.map_err(|error| {
             aws::fault("codedeploy:GetDeployment", &format!("read deployment {id}"), error)
@@ -52,6 +69,7 @@ pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Faul
     }
     Ok(Deployment {
         id: id.clone(),
+        controller: Controller::CodeDeploy,
         application: info.application_name.ok_or_else(|| incomplete(id, "applicationName"))?,
         group: info.deployment_group_name.ok_or_else(|| incomplete(id, "deploymentGroupName"))?,
         configuration: info.deployment_config_name.unwrap_or_else(|| "unknown".to_owned()),
@@ -60,6 +78,7 @@ pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Faul
             info.status,
             Some(DeploymentStatus::Succeeded | DeploymentStatus::Failed | DeploymentStatus::Stopped)
         ),
+        started: timestamp(info.start_time),
         completed: timestamp(info.complete_time),
         status: info.status.map_or_else(|| "Unknown".to_owned(), |status| status.as_str().to_owned()),
     })

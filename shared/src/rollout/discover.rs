@@ -5,13 +5,17 @@ use aws_sdk_elasticloadbalancingv2::types as elb;
 
 use super::deployment::{incomplete, timestamp};
 use super::{
-    Colour, Deployment, LifecycleEvent, Listener, LoadBalancer, Phase, Rollout, Service, TargetGroup, TaskSet,
+    Colour, Controller, Deployment, Entrance, LifecycleEvent, Listener, LoadBalancer, Phase, Rollout,
+    Service, TargetGroup, TaskSet, native, schedule,
 };
 use crate::aws::{self, Aws};
 use crate::fault::{Fault, FaultKind};
 
-/// Finds out what the deployment deploys: five calls, no configuration.
+/// Finds out what the deployment deploys: five calls or so, no configuration.
 pub async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
+    if deployment.controller == Controller::Ecs {
+        return native::discover(aws, deployment).await;
+    }
     service(aws, &deployment.application, &deployment.group).await?.in_deployment(aws, deployment).await
 }
 
@@ -54,7 +58,7 @@ impl Service {
         rollout.blue.tasks = task_set(&target, &codedeploy::TargetLabel::Blue).map(tasks);
         rollout.green.tasks = task_set(&target, &codedeploy::TargetLabel::Green).map(tasks);
         rollout.events = target.lifecycle_events().iter().map(lifecycle_event).collect();
-        rollout.configuration.clone_from(&deployment.configuration);
+        rollout.schedule = schedule::of_configuration(&deployment.configuration);
         Ok(rollout)
     }
 
@@ -63,19 +67,26 @@ impl Service {
     pub fn with_blue(&self, blue: usize) -> Rollout {
         let [one, other] = &self.target_groups;
         let (blue, green) = if blue == 0 { (one, other) } else { (other, one) };
-        let colour = |target_group: &TargetGroup| Colour { target_group: target_group.clone(), tasks: None };
+        let colour =
+            |target_group: &TargetGroup| Colour { target_group: Some(target_group.clone()), tasks: None };
         Rollout {
             cluster: self.cluster.clone(),
             service: self.service.clone(),
-            configuration: String::new(),
+            schedule: Vec::new(),
             blue: colour(blue),
             green: colour(green),
-            load_balancer: self.load_balancer.clone(),
-            production_listener: self.production_listener.clone(),
-            test_listener: self.test_listener.clone(),
+            entrance: Some(Entrance {
+                load_balancer: self.load_balancer.clone(),
+                production: self.production_listener.clone(),
+                test: self.test_listener.clone(),
+            }),
             alarms: self.alarms.clone(),
             events: Vec::new(),
             last_successful: self.last_successful.clone(),
+            test_header: None,
+            served: None,
+            // CodeDeploy's deployments take over a service that runs.
+            is_first: false,
         }
     }
 
@@ -101,6 +112,9 @@ impl Service {
 
 /// Reads the tasks and lifecycle events again; colours and listeners do not change during a deployment.
 pub async fn refresh(aws: &Aws, deployment: &Deployment, rollout: &mut Rollout) -> Result<(), Fault> {
+    if deployment.controller == Controller::Ecs {
+        return native::refresh(aws, deployment, rollout).await;
+    }
     let target =
         deployment_target(aws, deployment, &format!("{}:{}", rollout.cluster, rollout.service)).await?;
     rollout.blue.tasks = task_set(&target, &codedeploy::TargetLabel::Blue).map(tasks);
@@ -166,7 +180,7 @@ async fn target_groups(aws: &Aws, names: &[String; 2]) -> Result<Vec<TargetGroup
     Ok(output.target_groups().iter().filter_map(target_group).collect())
 }
 
-async fn listeners(aws: &Aws, arns: &[Option<&String>]) -> Result<Vec<(Listener, String)>, Fault> {
+pub(super) async fn listeners(aws: &Aws, arns: &[Option<&String>]) -> Result<Vec<(Listener, String)>, Fault> {
     let arns: Vec<String> = arns.iter().flatten().map(|arn| (*arn).clone()).collect();
     let purpose = format!("read listeners {}", arns.join(", "));
     let output = aws
@@ -179,7 +193,7 @@ async fn listeners(aws: &Aws, arns: &[Option<&String>]) -> Result<Vec<(Listener,
     Ok(output.listeners().iter().filter_map(listener).collect())
 }
 
-async fn load_balancer(aws: &Aws, arn: &str) -> Result<LoadBalancer, Fault> {
+pub(super) async fn load_balancer(aws: &Aws, arn: &str) -> Result<LoadBalancer, Fault> {
     let output = aws.elb.describe_load_balancers().load_balancer_arns(arn).send().await.map_err(|error| {
         aws::fault("elasticloadbalancing:DescribeLoadBalancers", &format!("read load balancer {arn}"), error)
     })?;
@@ -230,7 +244,7 @@ fn tasks(set: &codedeploy::EcsTaskSet) -> TaskSet {
     }
 }
 
-fn target_group(group: &elb::TargetGroup) -> Option<TargetGroup> {
+pub(super) fn target_group(group: &elb::TargetGroup) -> Option<TargetGroup> {
     let arn = group.target_group_arn.clone()?;
     Some(TargetGroup {
         name: group.target_group_name.clone()?,
@@ -244,11 +258,12 @@ fn target_group(group: &elb::TargetGroup) -> Option<TargetGroup> {
     })
 }
 
-fn listener(listener: &elb::Listener) -> Option<(Listener, String)> {
+pub(super) fn listener(listener: &elb::Listener) -> Option<(Listener, String)> {
     let found = Listener {
         arn: listener.listener_arn.clone()?,
         port: u16::try_from(listener.port?).ok()?,
         protocol: listener.protocol.as_ref()?.as_str().to_owned(),
+        conditions: Vec::new(),
     };
     Some((found, listener.load_balancer_arn.clone()?))
 }

@@ -2,11 +2,14 @@
 
 mod deployment;
 mod discover;
+mod native;
 pub mod schedule;
 
 use jiff::Timestamp;
 
-pub use deployment::{Deployment, deployment, ended};
+use self::schedule::Step;
+
+pub use deployment::{Controller, Deployment, deployment, ended};
 pub use discover::{discover, refresh, service};
 
 use crate::policy::values::Statuses;
@@ -39,31 +42,58 @@ pub struct Rollout {
     pub cluster: String,
     /// Name of the ECS service.
     pub service: String,
-    /// Name of the deployment configuration, such as `CodeDeployDefault.ECSCanary10Percent5Minutes`.
-    pub configuration: String,
+    /// How traffic is to shift.
+    pub schedule: Vec<Step>,
     /// The old version.
     pub blue: Colour,
     /// The new version.
     pub green: Colour,
-    /// The balancer in front of both.
-    pub load_balancer: LoadBalancer,
-    /// Where users come in.
-    pub production_listener: Listener,
-    /// Where green can be reached before it takes traffic.
-    pub test_listener: Option<Listener>,
-    /// CloudWatch alarms of the deployment group.
+    /// How requests come in; a service that no load balancer serves has none.
+    pub entrance: Option<Entrance>,
+    /// CloudWatch alarms of the deployment group, or of the service's deployment configuration.
     pub alarms: Vec<String>,
     /// The lifecycle events, in order.
     pub events: Vec<LifecycleEvent>,
     /// The last deployment of the group that succeeded.
     pub last_successful: Option<String>,
+    /// Green's share of production traffic in percent as the listener's rule has it at this instant; known of ECS-native
+    /// deployments behind a load balancer.
+    pub served: Option<f64>,
+    /// The header by which Service Connect sends requests to green, as name and value.
+    pub test_header: Option<(String, String)>,
+    /// Whether there is no old version: nothing to compare with, and nothing to roll back to.
+    pub is_first: bool,
+}
+
+/// How requests reach the two versions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entrance {
+    /// The balancer in front of both.
+    pub load_balancer: LoadBalancer,
+    /// Where users come in.
+    pub production: Listener,
+    /// Where green can be reached before it takes traffic.
+    pub test: Option<Listener>,
+}
+
+/// What CloudWatch can tell about each of the two versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Front {
+    /// An Application Load Balancer with a target group for each: requests, errors and times of both.
+    Application,
+    /// A Network Load Balancer with a target group for each: health only.
+    Network,
+    /// One target group for both, as in a rolling update: what changes, but not by whom.
+    Shared,
+    /// No load balancer: nothing but the service's own metrics.
+    None,
 }
 
 /// One of the two versions.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Colour {
-    /// Its target group in this deployment; the two swap with every deployment.
-    pub target_group: TargetGroup,
+    /// Its target group in this deployment; the two swap with every deployment. None without a load balancer.
+    pub target_group: Option<TargetGroup>,
     /// Its tasks; green has none before Install.
     pub tasks: Option<TaskSet>,
 }
@@ -84,7 +114,7 @@ pub struct TargetGroup {
 }
 
 /// Tasks of a version. Counts are of tasks.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct TaskSet {
     /// Tasks that should run.
     pub desired: i64,
@@ -116,6 +146,30 @@ pub struct Listener {
     pub port: u16,
     /// `HTTP`, `HTTPS`, `TCP` or `TLS`.
     pub protocol: String,
+    /// What a request needs to be served by the rule that the deployment shifts; nothing for the default action.
+    pub conditions: Vec<Condition>,
+}
+
+/// A condition of a listener's rule. Patterns know `*` and `?`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// One of these paths.
+    Path(Vec<String>),
+    /// One of these hosts.
+    Host(Vec<String>),
+    /// A header with one of these values.
+    Header {
+        /// Its name.
+        name: String,
+        /// Its values.
+        values: Vec<String>,
+    },
+    /// One of these pairs in the query; a pair without a name means any name.
+    Query(Vec<(Option<String>, String)>),
+    /// One of these methods.
+    Method(Vec<String>),
+    /// Something else, by the name of its field.
+    Other(String),
 }
 
 /// One of the eight events of an ECS deployment.
@@ -145,6 +199,23 @@ pub enum Phase {
 }
 
 impl Rollout {
+    /// What CloudWatch can tell about the two versions.
+    pub fn front(&self) -> Front {
+        let Some(entrance) = &self.entrance else { return Front::None };
+        if self.blue.target_group == self.green.target_group {
+            Front::Shared
+        } else if entrance.load_balancer.dimension.starts_with("net/") {
+            Front::Network
+        } else {
+            Front::Application
+        }
+    }
+
+    /// Names of the balancer's availability zones.
+    pub fn zones(&self) -> &[String] {
+        self.entrance.as_ref().map_or(&[], |entrance| &entrance.load_balancer.zones)
+    }
+
     /// The event of this name.
     pub fn event(&self, name: &str) -> Option<&LifecycleEvent> {
         self.events.iter().find(|event| event.name == name)

@@ -1,30 +1,58 @@
-//! How long a rollout takes and how much of the traffic green has on the way, from what is known before it begins.
+//! How a rollout is to go on, from what is known before it begins.
 
 use std::time::Duration;
 
 /// A custom deployment configuration is taken to be a canary of 10 % for a quarter of an hour.
-const UNKNOWN: (f64, usize) = (0.1, 15);
+const UNKNOWN: Step = Step { share: 0.1, lasts: Duration::from_mins(15) };
 
-/// Green's share of the traffic (0 to 1) in each period, by the name of a configuration of CodeDeploy, with the bake at the end.
-pub fn green_shares(configuration: &str, period: Duration, bake: Duration) -> Vec<f64> {
-    let periods = |minutes: f64| ((minutes * 60.0 / period.as_secs_f64()).round() as usize).max(1);
-    let name = configuration.trim_start_matches("CodeDeployDefault.ECS");
+/// A part of a shift.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// Green's share of the traffic, 0 to 1.
+    pub share: f64,
+    /// Time until the next step.
+    pub lasts: Duration,
+}
+
+/// The steps below 100 % of a configuration of CodeDeploy, by its name.
+pub fn of_configuration(name: &str) -> Vec<Step> {
+    let name = name.trim_start_matches("CodeDeployDefault.").trim_start_matches("ECS");
     let numbers: Vec<f64> = name
         .split(|letter: char| !letter.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())
         .collect();
-    let mut shares = match numbers.as_slice() {
-        [percent, minutes] if name.starts_with("Canary") => vec![percent / 100.0; periods(*minutes)],
-        [percent, minutes] if name.starts_with("Linear") && *percent > 0.0 => {
-            let steps = (100.0 / percent).ceil() as usize;
-            let step = |step: usize| vec![(percent / 100.0 * step as f64).min(1.0); periods(*minutes)];
-            (1..steps).flat_map(step).collect()
-        }
+    let minutes = |minutes: &f64| Duration::from_secs_f64(minutes * 60.0);
+    match numbers.as_slice() {
+        [percent, lasts] if name.starts_with("Canary") => canary(*percent, minutes(lasts)),
+        [percent, lasts] if name.starts_with("Linear") => linear(*percent, minutes(lasts)),
         _ if name == "AllAtOnce" => Vec::new(),
-        _ => vec![UNKNOWN.0; UNKNOWN.1],
-    };
-    shares.extend(vec![1.0; periods(bake.as_secs_f64() / 60.0)]);
-    shares
+        _ => vec![UNKNOWN],
+    }
+}
+
+/// One step before the rest. `percent` is green's.
+pub fn canary(percent: f64, lasts: Duration) -> Vec<Step> {
+    vec![Step { share: percent / 100.0, lasts }]
+}
+
+/// Equal steps of `percent` each; nothing sensible without a positive percentage.
+pub fn linear(percent: f64, lasts: Duration) -> Vec<Step> {
+    if percent <= 0.0 {
+        return vec![UNKNOWN];
+    }
+    let steps = (100.0 / percent).ceil() as usize;
+    (1..steps).map(|step| Step { share: (percent / 100.0 * step as f64).min(1.0), lasts }).collect()
+}
+
+/// Green's share of the traffic (0 to 1) in each period of a shift, with the bake at the end.
+pub fn green_shares(schedule: &[Step], period: Duration, bake: Duration) -> Vec<f64> {
+    let periods = |lasts: Duration| (lasts.div_duration_f64(period).round() as usize).max(1);
+    let all_of_it = Step { share: 1.0, lasts: bake };
+    schedule
+        .iter()
+        .chain([&all_of_it])
+        .flat_map(|step| std::iter::repeat_n(step.share, periods(step.lasts)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -33,7 +61,9 @@ mod tests {
 
     #[test]
     fn configurations_are_read_by_their_names() {
-        let minutes = |name: &str| green_shares(name, Duration::from_mins(1), Duration::from_mins(2));
+        let minutes = |name: &str| {
+            green_shares(&of_configuration(name), Duration::from_mins(1), Duration::from_mins(2))
+        };
         assert_eq!(
             minutes("CodeDeployDefault.ECSCanary10Percent5Minutes"),
             [0.1, 0.1, 0.1, 0.1, 0.1, 1.0, 1.0]
@@ -42,5 +72,6 @@ mod tests {
         assert_eq!((linear.len(), linear[0], linear[26]), (9 * 3 + 2, 0.1, 0.9));
         assert_eq!(minutes("CodeDeployDefault.ECSAllAtOnce"), [1.0, 1.0]);
         assert_eq!(minutes("our-own").len(), 17);
+        assert_eq!(minutes("Linear0PercentEvery1Minutes").len(), 17);
     }
 }

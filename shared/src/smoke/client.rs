@@ -8,10 +8,12 @@ use reqwest::redirect::Policy as Redirects;
 use reqwest::{Client, Url};
 
 use super::expect::Response;
+use super::manner::Manner;
 use crate::VERSION;
 use crate::event::DeploymentId;
 use crate::fault::{Fault, FaultKind};
 use crate::policy::plan::Check;
+use crate::rollout::Condition;
 
 /// Longest body that is read; what a smoke check wants to see comes early.
 const LONGEST_BODY: usize = 1024 * 1024;
@@ -25,6 +27,21 @@ pub struct Destination {
     pub url: Url,
     /// Host header and TLS name, if not the URL's own host.
     pub host: Option<String>,
+    /// What a request needs to be sent on to green.
+    pub conditions: Vec<Condition>,
+}
+
+impl Destination {
+    /// Whether nothing is known of the protocol but that it runs over TCP.
+    pub fn is_bare(&self) -> bool {
+        self.url.scheme() == "tcp"
+    }
+
+    /// The URL to send HTTP requests to. Behind a Network Load Balancer a policy's checks are plain HTTP.
+    fn http(&self) -> String {
+        let text = self.url.as_str();
+        text.strip_prefix("tcp:").map_or_else(|| text.to_owned(), |rest| format!("http:{rest}"))
+    }
 }
 
 /// Sends the requests of one check.
@@ -36,10 +53,11 @@ pub struct Requests<'a> {
 }
 
 impl<'a> Requests<'a> {
-    /// Prepares a check's requests. `headers` are its own with their values looked up.
+    /// Prepares a check's requests. `headers` are all that they have, with their values looked up.
     pub async fn new(
         destination: &Destination,
         check: &'a Check,
+        manner: &Manner,
         headers: Vec<(HeaderName, HeaderValue)>,
         deployment: &DeploymentId,
     ) -> Result<Self, Fault> {
@@ -49,15 +67,19 @@ impl<'a> Requests<'a> {
             .redirect(redirects)
             .no_proxy()
             .timeout(check.timeout);
-        let mut url = destination.url.join(&check.path).map_err(|error| {
+        let http = Url::parse(&destination.http());
+        let mut url = http.and_then(|http| http.join(&check.path)).map_err(|error| {
             Fault::new(
                 FaultKind::Policy,
                 format!("`{}` is not a path: {error}", check.path),
                 "mend `smoke.checks`",
             )
         })?;
+        if !manner.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&manner.query);
+        }
         let mut all = HeaderMap::new();
-        if let Some(host) = &destination.host {
+        if let Some(host) = &manner.host {
             // TLS takes the server's name from the URL, so the URL gets the name and the client the addresses.
             builder = builder.resolve_to_addrs(host, &addresses(&destination.url).await?);
             url.set_host(Some(host)).map_err(|error| not_a_host(host, &error))?;
@@ -105,7 +127,7 @@ fn within_the_host() -> Redirects {
     })
 }
 
-async fn addresses(url: &Url) -> Result<Vec<SocketAddr>, Fault> {
+pub(super) async fn addresses(url: &Url) -> Result<Vec<SocketAddr>, Fault> {
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or(443);
     let found = tokio::net::lookup_host((host, port)).await.map_err(|error| {

@@ -1,7 +1,9 @@
 //! Smoke checks: requests to green, and what their answers must look like.
 
 mod client;
+mod connection;
 mod expect;
+mod manner;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,12 +15,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::client::{Destination, Requests};
 use self::expect::Response;
+use self::manner::Manner;
 use crate::aws::{self, Aws};
 use crate::fault::{Fault, FaultKind};
 use crate::hook::Release;
 use crate::policy::plan::{Base, Check, Expect};
 use crate::policy::raw::HeaderValue as Source;
-use crate::rollout::{Listener, Rollout};
+use crate::rollout::{Condition, Entrance, Listener, Rollout};
 use crate::verdict::{Caveat, Finding, Outcome, Quantity};
 
 /// How thoroughly the checks are made.
@@ -38,14 +41,20 @@ const DEFAULT_WITHIN: Duration = Duration::from_secs(2);
 /// Makes the smoke checks of the policy; without any, the target group's health check through the test listener.
 pub async fn checks(release: &Release, depth: Depth) -> Result<Vec<Finding>, Fault> {
     let Some(destination) = destination(release)? else {
-        return Ok(vec![
-            Finding::new("smoke", Outcome::Inconclusive, "green could not be tested before it takes traffic")
-                .but(Caveat::NoTestListener),
-        ]);
+        let caveat = if release.rollout.entrance.is_some() {
+            Caveat::NoTestListener
+        } else {
+            Caveat::NoLoadBalancer { test_header: release.rollout.test_header.clone() }
+        };
+        let untested =
+            Finding::new("smoke", Outcome::Inconclusive, "green could not be tested before it takes traffic");
+        return Ok(vec![untested.but(caveat)]);
     };
-    let checks = release.plan.smoke.checks.clone().unwrap_or_else(|| vec![health_check(&release.rollout)]);
+    if release.plan.smoke.checks.is_none() && destination.is_bare() {
+        return Ok(vec![connection::check(&destination.url).await?]);
+    }
     let mut findings = Vec::new();
-    for check in &checks {
+    for check in &wanted(release) {
         let check = match depth {
             Depth::Full => check.clone(),
             Depth::Short => once(check),
@@ -53,6 +62,11 @@ pub async fn checks(release: &Release, depth: Depth) -> Result<Vec<Finding>, Fau
         findings.push(run(release, &destination, &check).await?);
     }
     Ok(findings)
+}
+
+/// The policy's checks, or the built-in one.
+fn wanted(release: &Release) -> Vec<Check> {
+    release.plan.smoke.checks.clone().unwrap_or_else(|| vec![health_check(&release.rollout)])
 }
 
 /// Tries of a request while green serves users; it counts as failed when all of them do.
@@ -66,9 +80,11 @@ pub async fn still_answers(release: &Release) -> Result<Vec<Finding>, Fault> {
         // Without a test listener there is nothing to say that was not said before the shift.
         return Ok(Vec::new());
     };
-    let checks = release.plan.smoke.checks.clone().unwrap_or_else(|| vec![health_check(&release.rollout)]);
+    if release.plan.smoke.checks.is_none() && destination.is_bare() {
+        return Ok(vec![connection::check(&destination.url).await?]);
+    }
     let mut findings = Vec::new();
-    for check in checks.iter().filter(|check| matches!(check.method, Method::GET | Method::HEAD)) {
+    for check in wanted(release).iter().filter(|check| matches!(check.method, Method::GET | Method::HEAD)) {
         let check = Check { retries: TRIES - 1, ..once(check) };
         findings.push(run(release, &destination, &check).await?);
     }
@@ -103,10 +119,10 @@ pub async fn secret(aws: &Aws, name: &str) -> Result<SecretString, Fault> {
 
 /// The target group's own health check, several times and with a time limit.
 fn health_check(rollout: &Rollout) -> Check {
-    let group = &rollout.green.target_group;
-    let path = group.health_path.clone().unwrap_or_else(|| "/".to_owned());
+    let group = rollout.green.target_group.as_ref();
+    let path = group.and_then(|group| group.health_path.clone()).unwrap_or_else(|| "/".to_owned());
     let mut expect = Expect { within: Some(DEFAULT_WITHIN), ..Expect::default() };
-    if let Some(statuses) = &group.health_statuses {
+    if let Some(statuses) = group.and_then(|group| group.health_statuses.as_ref()) {
         expect.status = statuses.clone();
     }
     Check {
@@ -129,17 +145,25 @@ fn once(check: &Check) -> Check {
     Check { times: 1, expect, ..check.clone() }
 }
 
-/// Where the requests go; `None` when they should go through a test listener that does not exist.
+/// Where the requests go; `None` when they should go through a listener that does not exist.
 fn destination(release: &Release) -> Result<Option<Destination>, Fault> {
     let smoke = &release.plan.smoke;
     let rollout = &release.rollout;
-    let url = match &smoke.base {
-        Base::ProductionListener => listener_url(rollout, &rollout.production_listener)?,
-        Base::TestListener => match &rollout.test_listener {
-            Some(listener) => listener_url(rollout, listener)?,
-            None => return Ok(None),
+    let through = |entrance: &Entrance, listener: &Listener| {
+        Ok(Some(Destination {
+            url: listener_url(entrance, listener)?,
+            host: smoke.host.clone(),
+            conditions: listener.conditions.clone(),
+        }))
+    };
+    match (&smoke.base, &rollout.entrance) {
+        (Base::ProductionListener, Some(entrance)) => through(entrance, &entrance.production),
+        (Base::TestListener, Some(entrance)) => match &entrance.test {
+            Some(listener) => through(entrance, listener),
+            None => Ok(None),
         },
-        Base::Url(url) => {
+        (Base::ProductionListener | Base::TestListener, None) => Ok(None),
+        (Base::Url(url), _) => {
             let host = url.host_str().unwrap_or_default();
             if !release.environment.allowed_hosts.iter().any(|allowed| allowed == host) {
                 return Err(Fault::new(
@@ -148,23 +172,40 @@ fn destination(release: &Release) -> Result<Option<Destination>, Fault> {
                     "add the host to the template's parameter AllowedHosts",
                 ));
             }
-            url.clone()
+            let header = rollout
+                .test_header
+                .iter()
+                .map(|(name, value)| Condition::Header { name: name.clone(), values: vec![value.clone()] });
+            Ok(Some(Destination { url: url.clone(), host: smoke.host.clone(), conditions: header.collect() }))
         }
-    };
-    Ok(Some(Destination { url, host: smoke.host.clone() }))
+    }
 }
 
-fn listener_url(rollout: &Rollout, listener: &Listener) -> Result<Url, Fault> {
-    let scheme = if matches!(listener.protocol.as_str(), "HTTPS" | "TLS") { "https" } else { "http" };
-    let text = format!("{scheme}://{}:{}/", rollout.load_balancer.dns_name, listener.port);
+fn listener_url(entrance: &Entrance, listener: &Listener) -> Result<Url, Fault> {
+    let scheme = match listener.protocol.as_str() {
+        "HTTPS" | "TLS" => "https",
+        "HTTP" => "http",
+        // Whatever is spoken behind a Network Load Balancer.
+        _ => "tcp",
+    };
+    let text = format!("{scheme}://{}:{}/", entrance.load_balancer.dns_name, listener.port);
     Url::parse(&text).map_err(|error| {
         Fault::new(FaultKind::NotFound, format!("{text} is not a URL: {error}"), "check the load balancer")
     })
 }
 
 async fn run(release: &Release, destination: &Destination, check: &Check) -> Result<Finding, Fault> {
-    let headers = headers(&release.aws, check).await?;
-    let requests = Requests::new(destination, check, headers, &release.deployment.id).await?;
+    let manner = match manner::manner(&destination.conditions, check, destination.host.as_deref()) {
+        Ok(manner) => manner,
+        Err(why) => {
+            let unreached = "green could not be tested: no such request reaches it";
+            return Ok(
+                Finding::new(&check.name, Outcome::Inconclusive, unreached).but(Caveat::RuleNotMet { why })
+            );
+        }
+    };
+    let headers = headers(&release.aws, check, &manner).await?;
+    let requests = Requests::new(destination, check, &manner, headers, &release.deployment.id).await?;
     let answers: Vec<Answer> = stream::iter(0..check.times)
         .map(|_| answer(&requests, check))
         .buffer_unordered(check.concurrency as usize)
@@ -173,8 +214,9 @@ async fn run(release: &Release, destination: &Destination, check: &Check) -> Res
     Ok(finding(check, &answers))
 }
 
-async fn headers(aws: &Aws, check: &Check) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
-    let mut headers = Vec::new();
+/// What the rule wants, then the check's own headers with their values looked up.
+async fn headers(aws: &Aws, check: &Check, manner: &Manner) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
+    let mut headers = manner.headers.clone();
     for (name, source) in &check.headers {
         let (text, sensitive) = match source {
             Source::Text(text) => (SecretString::from(text.clone()), false),

@@ -1,0 +1,36 @@
+//! Every lifecycle stage of a deployment that ECS carries out itself; ECS calls again while green is held. Also started by
+//! `EventBridge` when a rolling update begins, which calls no hook.
+
+use lambda_runtime::Error;
+use shiftgate::carry::Step;
+use shiftgate::ecs::{self, steps};
+use shiftgate::event::{LifecycleStage as At, Stage};
+use shiftgate::smoke::{self, Depth};
+use shiftgate::verdict::Findings;
+use shiftgate::{permissions, preflight, readiness};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    // The policy has been validated by the time the recipe runs.
+    ecs::serve(async |release, call| match call.stage {
+        At::ReconcileService => {
+            Ok(Step::Done(Findings::new().and("alarms", preflight::alarms(release).await)))
+        }
+        At::PreScaleUp => Ok(Step::Done(
+            Findings::new()
+                .and("alarms", preflight::alarms(release).await)
+                .and("old version", readiness::blue_is_healthy(release).await)
+                .and("permissions", Ok(permissions::of_this_function(release, Stage::Ecs(call.stage)).await)),
+        )),
+        At::PostScaleUp | At::TestTrafficShift => {
+            Ok(Step::Done(Findings::new().and("readiness", readiness::green_is_ready(release).await)))
+        }
+        At::PostTestTrafficShift => {
+            Ok(Step::Done(Findings::new().and("smoke", smoke::checks(release, Depth::Full).await)))
+        }
+        At::PreProductionTrafficShift => steps::before(release, call).await,
+        At::ProductionTrafficShift => steps::at(release, call).await,
+        At::PostProductionTrafficShift => steps::after(release, call).await,
+    })
+    .await
+}
