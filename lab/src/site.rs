@@ -161,8 +161,12 @@ async fn balancer(account: &Account, spec: &SiteSpec) -> Result<Arc<LoadBalancer
     let recorder: Recorder = Arc::new(move |namespace, metric, dimensions, at, value| {
         cloudwatch.record(namespace, metric, dimensions, at, value);
     });
-    let balancer_spec =
-        LoadBalancerSpec { name: spec.name.clone(), target_groups, test_listener: spec.test_listener };
+    let balancer_spec = LoadBalancerSpec {
+        name: spec.name.clone(),
+        target_groups,
+        test_listener: spec.test_listener,
+        rules: Vec::new(),
+    };
     let balancer =
         LoadBalancer::start(balancer_spec, recorder).await.context("failed to start a load balancer")?;
     account.add_balancer(Arc::clone(&balancer));
