@@ -71,7 +71,7 @@ impl Site {
     pub async fn start(account: &Account, spec: SiteSpec) -> Result<Self> {
         let balancer = balancer(account, &spec).await?;
         let names = spec_names(&spec);
-        let service = Arc::new(Service::new("lab", &spec.name, Arc::clone(&balancer)));
+        let service = Arc::new(Service::new("lab", &spec.name, Some(Arc::clone(&balancer))));
         let blue = service.start(Label::Blue, &names[0], spec.tasks, &spec.blue).await?;
         if !spec.first_deployment {
             // Every earlier deployment left both groups in the forward action.
