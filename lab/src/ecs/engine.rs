@@ -217,18 +217,20 @@ impl Run {
             if let Some(stop) = *asked.borrow_and_update() {
                 return stopped(stop);
             }
-            if let Some(alarms) = &self.service.alarms {
-                let mut ringing = self.ecs.cloudwatch.ringing(&alarms.names);
-                ringing.retain(|name| !ignored.contains(name));
-                if !ringing.is_empty() {
-                    // The lab's words.
-                    let because = format!("of CloudWatch alarm(s) in ALARM state: {}.", ringing.join(", "));
-                    self.update(|record| {
-                        record.alarms = MonitorStatus::Triggered;
-                        record.triggered = ringing;
-                    });
-                    return Failure { because, roll_back: alarms.rollback };
-                }
+            let Some(alarms) = &self.service.alarms else {
+                let _ = asked.changed().await;
+                continue;
+            };
+            let mut ringing = self.ecs.cloudwatch.ringing(&alarms.names);
+            ringing.retain(|name| !ignored.contains(name));
+            if !ringing.is_empty() {
+                // The lab's words.
+                let because = format!("of CloudWatch alarm(s) in ALARM state: {}.", ringing.join(", "));
+                self.update(|record| {
+                    record.alarms = MonitorStatus::Triggered;
+                    record.triggered = ringing;
+                });
+                return Failure { because, roll_back: alarms.rollback };
             }
             // Either a stop or the next look at the alarms.
             let _ = tokio::time::timeout(ALARM_POLL, asked.changed()).await;
