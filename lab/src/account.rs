@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::api::{ApiError, REGION};
 use crate::cloudwatch::CloudWatch;
 use crate::codedeploy::{CodeDeploy, Pace};
+use crate::ecs::{Ecs, OnEvent};
 use crate::endpoint::{Endpoint, Services};
 use crate::fault::Faults;
 use crate::lambda::{FunctionSpec, Lambda, function_arn};
@@ -26,7 +27,7 @@ pub struct AccountSpec {
     pub project: PathBuf,
     /// The folder with the function binaries.
     pub binaries: PathBuf,
-    /// How fast CodeDeploy's time passes.
+    /// How fast CodeDeploy's time passes, and ECS's.
     pub pace: Pace,
     /// Time until metrics can be read.
     pub ingestion_delay: Duration,
@@ -55,6 +56,8 @@ impl Account {
         let lambda = Lambda::new(functions, spec.retry_delays);
         let cloudwatch = Arc::new(CloudWatch::new(spec.ingestion_delay));
         let codedeploy = CodeDeploy::new(spec.pace, Arc::clone(&cloudwatch), Arc::clone(&lambda));
+        let ecs = Ecs::new(spec.pace.into(), Arc::clone(&cloudwatch), invoke_by(Arc::clone(&lambda)));
+        ecs.on_event(event_bus(&template, Arc::clone(&lambda)));
         let stepfunctions =
             StateMachines::new(invoke_by(Arc::clone(&lambda)), reports_to(Arc::clone(&codedeploy)));
         let watch = template.function("watch").context("template.yaml has no watch")?;
@@ -64,6 +67,7 @@ impl Account {
             template.functions.iter().map(|function| (function.binary.clone(), function.actions.clone()));
         let services = Arc::new(Services {
             codedeploy,
+            ecs,
             cloudwatch,
             lambda,
             stepfunctions,
@@ -131,6 +135,22 @@ fn function_specs(template: &Template, binaries: &Path, address: SocketAddr) -> 
         })
     };
     template.functions.iter().map(spec).collect()
+}
+
+/// EventBridge: hands each event to the functions whose rules match it, and does not wait for them.
+fn event_bus(template: &Template, lambda: Arc<Lambda>) -> OnEvent {
+    let rules: Vec<_> = template
+        .functions
+        .iter()
+        .flat_map(|function| function.events.iter().map(|rule| (function.name.clone(), rule.clone())))
+        .collect();
+    Box::new(move |event| {
+        for (function, _) in rules.iter().filter(|(_, rule)| rule.matches(event)) {
+            if let Err(error) = lambda.invoke_async(function, event.to_string().into_bytes()) {
+                tracing::warn!(%error, %function, "failed to hand over an event");
+            }
+        }
+    })
 }
 
 /// The one call that the state machine makes itself: the last resort of a bake.

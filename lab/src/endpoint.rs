@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::api::{ACCOUNT, ApiError};
 use crate::cloudwatch::{self, CloudWatch, Protocol};
 use crate::codedeploy::CodeDeploy;
+use crate::ecs::Ecs;
 use crate::elbv2;
 use crate::fault::{Fault, Faults};
 use crate::lambda::Lambda;
@@ -29,6 +30,8 @@ use crate::stepfunctions::StateMachines;
 pub struct Services {
     /// Deployments.
     pub codedeploy: Arc<CodeDeploy>,
+    /// Services that ECS deploys itself.
+    pub ecs: Arc<Ecs>,
     /// Metrics and alarms.
     pub cloudwatch: Arc<CloudWatch>,
     /// Functions.
@@ -109,6 +112,7 @@ struct Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Service {
     CodeDeploy,
+    Ecs,
     CloudWatch,
     ParameterStore,
     StepFunctions,
@@ -121,6 +125,7 @@ impl Service {
     fn prefix(self) -> &'static str {
         match self {
             Self::CodeDeploy => "codedeploy",
+            Self::Ecs => "ecs",
             Self::CloudWatch => "cloudwatch",
             Self::ParameterStore => "ssm",
             Self::StepFunctions => "states",
@@ -189,6 +194,7 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
     if let Some((target, operation)) = text("x-amz-target").and_then(|target| target.split_once('.')) {
         return match target {
             "CodeDeploy_20141006" => request(Wire::Json("1.1"), Service::CodeDeploy, operation),
+            "AmazonEC2ContainerServiceV20141113" => request(Wire::Json("1.1"), Service::Ecs, operation),
             "AmazonSSM" => request(Wire::Json("1.1"), Service::ParameterStore, operation),
             "AWSStepFunctions" => request(Wire::Json("1.0"), Service::StepFunctions, operation),
             "GraniteServiceVersion20100801" => request(Wire::Json("1.0"), Service::CloudWatch, operation),
@@ -237,6 +243,7 @@ async fn pass_on(
     let operation = request.operation.as_str();
     let content = match request.service {
         Service::CodeDeploy => services.codedeploy.handle(operation, body)?,
+        Service::Ecs => services.ecs.handle(operation, body)?,
         Service::ParameterStore => services.parameters.handle(operation, body)?,
         Service::StepFunctions => services.stepfunctions.handle(operation, body).await?,
         Service::CloudWatch => {

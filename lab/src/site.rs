@@ -71,7 +71,7 @@ impl Site {
     pub async fn start(account: &Account, spec: SiteSpec) -> Result<Self> {
         let balancer = balancer(account, &spec).await?;
         let names = spec_names(&spec);
-        let service = Arc::new(Service::new("lab", &spec.name, Arc::clone(&balancer)));
+        let service = Arc::new(Service::new("lab", &spec.name, Some(Arc::clone(&balancer))));
         let blue = service.start(Label::Blue, &names[0], spec.tasks, &spec.blue).await?;
         if !spec.first_deployment {
             // Every earlier deployment left both groups in the forward action.
@@ -161,8 +161,12 @@ async fn balancer(account: &Account, spec: &SiteSpec) -> Result<Arc<LoadBalancer
     let recorder: Recorder = Arc::new(move |namespace, metric, dimensions, at, value| {
         cloudwatch.record(namespace, metric, dimensions, at, value);
     });
-    let balancer_spec =
-        LoadBalancerSpec { name: spec.name.clone(), target_groups, test_listener: spec.test_listener };
+    let balancer_spec = LoadBalancerSpec {
+        name: spec.name.clone(),
+        target_groups,
+        test_listener: spec.test_listener,
+        rules: Vec::new(),
+    };
     let balancer =
         LoadBalancer::start(balancer_spec, recorder).await.context("failed to start a load balancer")?;
     account.add_balancer(Arc::clone(&balancer));

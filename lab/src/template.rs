@@ -29,6 +29,48 @@ pub struct Function {
     pub environment: BTreeMap<String, String>,
     /// The IAM actions that its role allows.
     pub actions: BTreeSet<String>,
+    /// The events that it is invoked for.
+    pub events: Vec<EventRule>,
+}
+
+/// An `EventBridge` rule, of which the lab knows the most common form: which values a field may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRule {
+    pattern: Value,
+}
+
+impl EventRule {
+    fn new(pattern: &Value) -> Result<Self> {
+        if is_understood(pattern) {
+            Ok(Self { pattern: pattern.clone() })
+        } else {
+            bail!("the lab does not understand the event pattern {pattern}")
+        }
+    }
+
+    /// Whether an event is one of the rule's.
+    pub fn matches(&self, event: &Value) -> bool {
+        matches(&self.pattern, event)
+    }
+}
+
+/// Fields, down to lists of plain values.
+fn is_understood(pattern: &Value) -> bool {
+    match pattern {
+        Value::Object(fields) => fields.values().all(is_understood),
+        Value::Array(values) => values.iter().all(|value| !value.is_object() && !value.is_array()),
+        _ => false,
+    }
+}
+
+fn matches(pattern: &Value, event: &Value) -> bool {
+    match (pattern, event) {
+        (Value::Object(fields), _) => fields.iter().all(|(name, pattern)| matches(pattern, &event[name])),
+        // Of a list in the event, one value is enough.
+        (Value::Array(values), Value::Array(seen)) => seen.iter().any(|value| values.contains(value)),
+        (Value::Array(values), seen) => values.contains(seen),
+        _ => false,
+    }
 }
 
 /// What the lab needs of the template.
@@ -91,6 +133,13 @@ impl Reader<'_> {
         for policy in policies {
             self.actions(policy, &mut actions)?;
         }
+        let events = properties["Events"].as_object();
+        let events = events
+            .into_iter()
+            .flatten()
+            .filter(|(_, event)| event["Type"] == "EventBridgeRule")
+            .map(|(_, event)| EventRule::new(&event["Properties"]["Pattern"]))
+            .collect::<Result<_>>()?;
         Ok(Function {
             binary: resource["Metadata"]["BuildProperties"]["Binary"]
                 .as_str()
@@ -101,6 +150,7 @@ impl Reader<'_> {
             memory_mb: number("MemorySize")?,
             environment,
             actions,
+            events,
         })
     }
 
@@ -201,6 +251,8 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -232,5 +284,45 @@ mod tests {
             template.function("before-install").unwrap().environment["SHIFTGATE_SIBLINGS"]
                 .contains("watch=CodeDeployHook_lab_watch")
         );
+    }
+
+    #[test]
+    fn a_rule_takes_the_events_of_its_pattern() {
+        let pattern = json!({
+            "source": ["aws.ecs"],
+            "detail-type": ["ECS Deployment State Change"],
+            "detail": {"eventName": ["SERVICE_DEPLOYMENT_IN_PROGRESS", "SERVICE_DEPLOYMENT_FAILED"]},
+        });
+        let rule = EventRule::new(&pattern).unwrap();
+        let event = |source: &str, name: &str| {
+            json!({
+                "source": source,
+                "detail-type": "ECS Deployment State Change",
+                "resources": ["arn:one"],
+                "detail": {"eventName": name, "reason": "any"},
+            })
+        };
+        assert!(rule.matches(&event("aws.ecs", "SERVICE_DEPLOYMENT_FAILED")));
+        assert!(!rule.matches(&event("aws.ecs", "SERVICE_DEPLOYMENT_COMPLETED")));
+        assert!(!rule.matches(&event("aws.ec2", "SERVICE_DEPLOYMENT_FAILED")));
+        assert!(!rule.matches(&json!({"source": "aws.ecs"})));
+        let of_one = EventRule::new(&json!({"resources": ["arn:one"]})).unwrap();
+        assert!(of_one.matches(&event("aws.ecs", "x")) && !of_one.matches(&json!({"resources": []})));
+        assert!(EventRule::new(&json!({"source": [{"prefix": "aws."}]})).is_err());
+        assert!(EventRule::new(&Value::Null).is_err());
+    }
+
+    #[test]
+    fn a_function_s_event_rules_are_read() {
+        let events = "Events: {Begun: {Type: EventBridgeRule, Properties: {Pattern: {source: [aws.ecs]}}}}";
+        let text = include_str!("../../template.yaml").replacen(
+            "      Policies:\n",
+            &format!("      {events}\n      Policies:\n"),
+            1,
+        );
+        let template = Template::read(&text).unwrap();
+        let begun = json!({"source": "aws.ecs"});
+        let rules = || template.functions.iter().flat_map(|function| &function.events);
+        assert!(rules().any(|rule| rule.matches(&begun)), "{:?}", rules().collect::<Vec<_>>());
     }
 }

@@ -133,7 +133,7 @@ impl CodeDeploy {
     }
 
     fn allow_test_traffic(&self, id: &str, group: &Group) -> Result<(), Failure> {
-        if group.service.balancer.test_address().is_none() {
+        if !has_test_listener(&group.service) {
             return Ok(());
         }
         let green = self
@@ -316,7 +316,7 @@ impl CodeDeploy {
         for event in EVENTS {
             self.mark(&id, event, EventStatus::InProgress);
             match event {
-                "AllowTestTraffic" if group.service.balancer.test_address().is_some() => {
+                "AllowTestTraffic" if has_test_listener(&group.service) => {
                     let _ = set_weights(&group.service, ListenerKind::Test, &[(blue, 100.0)]);
                 }
                 "AllowTraffic" => {
@@ -373,7 +373,12 @@ fn set_weights(
 ) -> Result<(), Failure> {
     let weights: Vec<(String, u32)> =
         weights.iter().map(|(set, weight)| (set.target_group.clone(), weight.round() as u32)).collect();
-    service.balancer.set_weights(listener, &weights).map_err(|error| ecs_failure(&error.to_string()))
+    let balancer = service.balancer().map_err(|error| ecs_failure(&error.to_string()))?;
+    balancer.set_weights(listener, &weights).map_err(|error| ecs_failure(&error.to_string()))
+}
+
+fn has_test_listener(service: &Service) -> bool {
+    service.balancer.as_ref().is_some_and(|balancer| balancer.test_address().is_some())
 }
 
 fn failure_of(stop: Stop) -> Failure {

@@ -329,8 +329,10 @@ fn set(object: &mut Value, key: &str, value: Option<impl Into<Value>>) {
 }
 
 fn group_info(group: &Group) -> Value {
-    let balancer = &group.service.balancer;
-    let route = |kind| balancer.listener(kind).map(|listener| json!({"listenerArns": [listener.arn]})).ok();
+    let route = |kind| {
+        let listener = group.service.balancer.as_ref()?.listener(kind).ok()?;
+        Some(json!({"listenerArns": [listener.arn]}))
+    };
     let mut pair = json!({
         "targetGroups": group.target_groups.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
     });

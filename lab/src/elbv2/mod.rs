@@ -1,5 +1,6 @@
 //! The Elastic Load Balancing v2 API: describes the lab's balancers (form in, XML out).
 
+mod condition;
 mod form;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ pub use self::wire::error_response;
 use self::form::Form;
 use self::wire::{
     DescribeListeners, DescribeLoadBalancers, DescribeRules, DescribeTargetGroups, DescribeTargetHealth,
-    TargetHealthDescription,
+    RuleDescription, TargetHealthDescription,
 };
 use crate::api::ApiError;
 use crate::load_balancer::{Listener, LoadBalancer, TargetGroup};
@@ -62,17 +63,31 @@ fn listeners(balancers: &[Arc<LoadBalancer>], form: &Form) -> Result<DescribeLis
     Ok(DescribeListeners { listeners: described.collect() })
 }
 
-/// The lab's listeners have their default rule and no other.
+/// The rules of a listener, or those that are named; a listener's default rule comes last.
 fn rules(balancers: &[Arc<LoadBalancer>], form: &Form) -> Result<DescribeRules, ApiError> {
     let all = all_listeners(balancers);
-    let chosen = match (form.get("ListenerArn"), form.list("RuleArns").as_slice()) {
-        (Some(arn), []) => select(&all, &[arn], |(_, listener)| &listener.arn, no_listener)?,
-        (None, arns @ [_, ..]) => select(&all, arns, |(_, listener)| &listener.rule_arn, no_rule)?,
+    let arns = form.list("RuleArns");
+    let rules: Vec<RuleDescription> = match (form.get("ListenerArn"), arns.as_slice()) {
+        (Some(arn), []) => {
+            let chosen = select(&all, &[arn], |(_, listener)| &listener.arn, no_listener)?;
+            chosen.into_iter().flat_map(|(_, listener)| rules_of(listener)).map(|(_, rule)| rule).collect()
+        }
+        (None, arns @ [_, ..]) => {
+            let find = |wanted: &&str| {
+                let mut rules = all.iter().flat_map(|(_, listener)| rules_of(listener));
+                rules.find(|(arn, _)| arn == wanted).map(|(_, rule)| rule).ok_or_else(no_rule)
+            };
+            arns.iter().map(find).collect::<Result<_, _>>()?
+        }
         _ => return Err(invalid("You must specify either listener rule ARNs or a listener ARN")),
     };
-    Ok(DescribeRules {
-        rules: chosen.into_iter().map(|(_, listener)| wire::default_rule(listener)).collect(),
-    })
+    Ok(DescribeRules { rules: rules.into_iter().collect() })
+}
+
+/// A listener's rules with their ARNs.
+fn rules_of(listener: &Listener) -> impl Iterator<Item = (&str, RuleDescription)> {
+    let rules = listener.rules.iter().map(|rule| (rule.arn.as_str(), wire::rule(rule)));
+    rules.chain([(listener.rule_arn.as_str(), wire::default_rule(listener))])
 }
 
 fn target_groups(balancers: &[Arc<LoadBalancer>], form: &Form) -> Result<DescribeTargetGroups, ApiError> {

@@ -13,7 +13,9 @@ use axum::routing::post;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::load_balancer::{HealthCheck, ListenerKind, LoadBalancerSpec, Target, TargetGroupSpec};
+use crate::load_balancer::{
+    Condition, HealthCheck, ListenerKind, LoadBalancerSpec, RuleSpec, Target, TargetGroupSpec,
+};
 
 /// A balancer, and the SDK's client for the API that describes it.
 struct World {
@@ -32,11 +34,33 @@ fn group(name: &str) -> TargetGroupSpec {
     TargetGroupSpec { name: name.to_owned(), health_check, deregistration_delay: Duration::ZERO }
 }
 
+/// One rule with each kind of condition, after one with fewer but a greater number.
+fn rules() -> Vec<RuleSpec> {
+    let texts = |values: &[&str]| values.iter().map(|&value| value.to_owned()).collect::<Vec<_>>();
+    let last = RuleSpec {
+        listener: ListenerKind::Production,
+        priority: 20,
+        conditions: vec![Condition::Path(texts(&["/*"]))],
+    };
+    let first = RuleSpec {
+        listener: ListenerKind::Production,
+        priority: 10,
+        conditions: vec![
+            Condition::Path(texts(&["/api/*", "/web/*"])),
+            Condition::Host(texts(&["shop.example.com"])),
+            Condition::Header { name: "x-test".to_owned(), values: texts(&["yes"]) },
+            Condition::Query(vec![(Some("version".to_owned()), "green".to_owned())]),
+        ],
+    };
+    vec![last, first]
+}
+
 async fn world() -> World {
     let spec = LoadBalancerSpec {
         name: "shop".to_owned(),
         target_groups: [group("blue"), group("green")],
         test_listener: true,
+        rules: rules(),
     };
     let balancer = LoadBalancer::start(spec, Arc::new(|_, _, _, _, _| {})).await.unwrap();
     let balancers = vec![Arc::clone(&balancer)];
@@ -111,6 +135,37 @@ async fn describes_listeners_with_one_and_with_two_target_groups() {
     assert!(error.into_service_error().is_listener_not_found_exception());
     let error = client.describe_listeners().send().await.unwrap_err();
     assert_eq!(error.code(), Some("ValidationError"));
+}
+
+#[tokio::test]
+async fn describes_rules_with_their_conditions() {
+    let world = world().await;
+    let World { balancer, client, .. } = &world;
+    let listener = balancer.listener(ListenerKind::Production).unwrap();
+    let arn = listener.rules[0].arn.clone();
+    assert!(arn.starts_with(&listener.arn.replace(":listener/", ":listener-rule/")), "{arn}");
+    balancer.set_rule_weights(&arn, &[("blue".to_owned(), 999), ("green".to_owned(), 1)]).unwrap();
+
+    let described = client.describe_rules().listener_arn(&listener.arn).send().await.unwrap();
+    let priorities: Vec<_> = described.rules().iter().filter_map(|rule| rule.priority()).collect();
+    assert_eq!(priorities, ["10", "20", "default"]);
+    let rule = &described.rules()[0];
+    assert_eq!((rule.rule_arn(), rule.is_default()), (Some(arn.as_str()), Some(false)));
+    let [path, host, header, query] = rule.conditions() else { panic!("four conditions") };
+    assert_eq!(path.field(), Some("path-pattern"));
+    assert_eq!(path.path_pattern_config().unwrap().values(), ["/api/*", "/web/*"]);
+    assert_eq!(host.host_header_config().unwrap().values(), ["shop.example.com"]);
+    let header = header.http_header_config().unwrap();
+    assert_eq!((header.http_header_name(), header.values()), (Some("x-test"), &["yes".to_owned()][..]));
+    let pair = &query.query_string_config().unwrap().values()[0];
+    assert_eq!((pair.key(), pair.value()), (Some("version"), Some("green")));
+    let weights = rule.actions()[0].forward_config().unwrap().target_groups().iter();
+    assert_eq!(weights.filter_map(|group| group.weight()).collect::<Vec<_>>(), [999, 1]);
+
+    let by_arn = client.describe_rules().rule_arns(&arn).send().await.unwrap();
+    assert_eq!(by_arn.rules(), std::slice::from_ref(rule));
+    let error = client.describe_rules().rule_arns("arn:none").send().await.unwrap_err();
+    assert!(error.into_service_error().is_rule_not_found_exception());
 }
 
 #[tokio::test]

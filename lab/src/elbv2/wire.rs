@@ -1,5 +1,6 @@
 //! What goes over the wire. Field names are those of the service model, API version 2015-12-01.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quick_xml::Writer;
@@ -8,9 +9,10 @@ use quick_xml::se::SeError;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::condition::{ConditionDescription, condition};
 use super::form::AskedTarget;
 use crate::api::{ApiError, REGION};
-use crate::load_balancer::{self, Listener, LoadBalancer, TargetGroup};
+use crate::load_balancer::{self, Listener, LoadBalancer, Rule, TargetGroup};
 
 const NAMESPACE: &str = "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/";
 /// The pretended network; nothing looks at it.
@@ -137,17 +139,16 @@ pub(super) fn listener(balancer: &LoadBalancer, listener: &Listener) -> Listener
         load_balancer_arn: balancer.arn.clone(),
         port: listener.address.port(),
         protocol: "HTTP",
-        default_actions: std::iter::once(forward(listener)).collect(),
+        default_actions: std::iter::once(forward(&listener.forwards())).collect(),
     }
 }
 
-fn forward(listener: &Listener) -> Action {
-    let forwards = listener.forwards();
-    let target_group_arn = match forwards.as_slice() {
+fn forward(forwards: &[(Arc<TargetGroup>, u32)]) -> Action {
+    let target_group_arn = match forwards {
         [(group, _)] => Some(group.arn.clone()),
         _ => None,
     };
-    let weighted = |(group, weight): &(std::sync::Arc<TargetGroup>, u32)| WeightedTargetGroup {
+    let weighted = |(group, weight): &(Arc<TargetGroup>, u32)| WeightedTargetGroup {
         target_group_arn: group.arn.clone(),
         weight: *weight,
     };
@@ -168,8 +169,8 @@ pub(super) struct DescribeRules {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct RuleDescription {
     rule_arn: String,
-    priority: &'static str,
-    conditions: List<()>,
+    priority: String,
+    conditions: List<ConditionDescription>,
     actions: List<Action>,
     is_default: bool,
 }
@@ -177,10 +178,20 @@ pub(super) struct RuleDescription {
 pub(super) fn default_rule(listener: &Listener) -> RuleDescription {
     RuleDescription {
         rule_arn: listener.rule_arn.clone(),
-        priority: "default",
+        priority: "default".to_owned(),
         conditions: std::iter::empty().collect(),
-        actions: std::iter::once(forward(listener)).collect(),
+        actions: std::iter::once(forward(&listener.forwards())).collect(),
         is_default: true,
+    }
+}
+
+pub(super) fn rule(rule: &Rule) -> RuleDescription {
+    RuleDescription {
+        rule_arn: rule.arn.clone(),
+        priority: rule.spec.priority.to_string(),
+        conditions: rule.spec.conditions.iter().map(condition).collect(),
+        actions: std::iter::once(forward(&rule.forwards())).collect(),
+        is_default: false,
     }
 }
 

@@ -1,10 +1,11 @@
-//! A listener: its address, and which target groups it forwards to with which weights.
+//! A listener: its address, its rules, and which target groups it forwards everything else to with which weights.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use rand::seq::IndexedRandom;
+use hyper::Request;
 
+use super::rule::{Forward, Rule};
 use super::target_group::{Target, TargetGroup};
 
 /// Which listener of a balancer.
@@ -15,9 +16,6 @@ pub enum ListenerKind {
     /// Serves the smoke checks.
     Test,
 }
-
-/// One group of a weighted forward, with its weight (0 to 999).
-type Forward = (Arc<TargetGroup>, u32);
 
 /// A running listener.
 #[derive(Debug)]
@@ -30,7 +28,9 @@ pub struct Listener {
     pub rule_arn: String,
     /// Where it listens.
     pub address: SocketAddr,
-    forwards: Mutex<Vec<Forward>>,
+    /// Its other rules, in the order in which they are tried.
+    pub rules: Vec<Rule>,
+    default: Forward,
 }
 
 impl Listener {
@@ -39,40 +39,30 @@ impl Listener {
         arn: String,
         rule_arn: String,
         address: SocketAddr,
+        mut rules: Vec<Rule>,
         first: Arc<TargetGroup>,
     ) -> Self {
-        Self { kind, arn, rule_arn, address, forwards: Mutex::new(vec![(first, 1)]) }
+        rules.sort_by_key(|rule| rule.spec.priority);
+        Self { kind, arn, rule_arn, address, rules, default: Forward::to(first) }
     }
 
-    /// The groups of its forward action, with their weights.
+    /// The groups of its default action, with their weights.
     pub fn forwards(&self) -> Vec<(Arc<TargetGroup>, u32)> {
-        self.lock().clone()
+        self.default.all()
     }
 
-    pub(super) fn set_forwards(&self, forwards: Vec<Forward>) {
-        *self.lock() = forwards;
+    pub(super) fn set_forwards(&self, forwards: Vec<(Arc<TargetGroup>, u32)>) {
+        self.default.set(forwards);
     }
 
-    /// Whether it names the group, with whatever weight.
+    /// Whether its default action or a rule names the group, with whatever weight.
     pub(super) fn forwards_to(&self, group: &TargetGroup) -> bool {
-        self.lock().iter().any(|(forward, _)| forward.name == group.name)
+        self.default.names(group) || self.rules.iter().any(|rule| rule.forward().names(group))
     }
 
-    /// A group by weight, and a target of it. As on AWS, a group without targets does not give way to the other.
-    pub(super) fn choose(&self) -> Option<(Arc<TargetGroup>, Target)> {
-        let group = self.choose_group()?;
-        let target = group.next_target()?;
-        Some((group, target))
-    }
-
-    fn choose_group(&self) -> Option<Arc<TargetGroup>> {
-        let forwards = self.lock();
-        // An error means that all weights are 0: there is nothing to choose.
-        let (group, _) = forwards.choose_weighted(&mut rand::rng(), |(_, weight)| *weight).ok()?;
-        Some(Arc::clone(group))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Forward>> {
-        self.forwards.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A group and a target of it, by the first rule that takes the request, or else by the default action.
+    pub(super) fn choose<B>(&self, request: &Request<B>) -> Option<(Arc<TargetGroup>, Target)> {
+        let rule = self.rules.iter().find(|rule| rule.takes(request));
+        rule.map_or(&self.default, Rule::forward).choose()
     }
 }

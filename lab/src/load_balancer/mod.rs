@@ -5,6 +5,7 @@ pub(crate) mod http;
 mod listener;
 mod metrics;
 mod proxy;
+mod rule;
 mod target_group;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 pub use self::health::{HealthCheck, Matcher};
 pub use self::listener::{Listener, ListenerKind};
 pub use self::metrics::Recorder;
+pub use self::rule::{Condition, Rule, RuleSpec};
 pub use self::target_group::{Target, TargetGroup, TargetGroupSpec, TargetHealth, TargetState};
 
 use self::metrics::Meter;
@@ -38,6 +40,8 @@ pub struct LoadBalancerSpec {
     pub target_groups: [TargetGroupSpec; 2],
     /// Whether there is a test listener beside the production listener.
     pub test_listener: bool,
+    /// Rules of the listeners beside their default ones.
+    pub rules: Vec<RuleSpec>,
 }
 
 /// A running balancer. It stops when dropped.
@@ -68,9 +72,11 @@ impl LoadBalancer {
         let [first, _] = &target_groups;
         let mut tasks = JoinSet::new();
 
-        let production = start_listener(ListenerKind::Production, &path, first, &meter, &mut tasks).await?;
+        let rules = &spec.rules;
+        let production =
+            start_listener(ListenerKind::Production, &path, rules, first, &meter, &mut tasks).await?;
         let test = if spec.test_listener {
-            Some(start_listener(ListenerKind::Test, &path, first, &meter, &mut tasks).await?)
+            Some(start_listener(ListenerKind::Test, &path, rules, first, &meter, &mut tasks).await?)
         } else {
             None
         };
@@ -147,22 +153,46 @@ impl LoadBalancer {
         forwards.into_iter().map(|(group, weight)| (group.name.clone(), weight)).collect()
     }
 
-    /// Replaces the forward action of a listener; weights are 0 to 999, relative to each other.
+    /// Replaces the default action of a listener; weights are 0 to 999, relative to each other.
     pub fn set_weights(&self, listener: ListenerKind, weights: &[(String, u32)]) -> Result<(), ApiError> {
+        let forwards = self.forwards(weights)?;
+        let listener = self.listener(listener)?;
+        self.route(|| listener.set_forwards(forwards));
+        Ok(())
+    }
+
+    /// Replaces the forward action of a rule; `RuleNotFound` for a default rule too.
+    pub fn set_rule_weights(&self, rule_arn: &str, weights: &[(String, u32)]) -> Result<(), ApiError> {
+        let forwards = self.forwards(weights)?;
+        let rule = self.rule(rule_arn)?;
+        self.route(|| rule.forward().set(forwards));
+        Ok(())
+    }
+
+    /// A rule that is no default rule, or `RuleNotFound`.
+    pub fn rule(&self, arn: &str) -> Result<&Rule, ApiError> {
+        let found = self.listeners().flat_map(|listener| &listener.rules).find(|rule| rule.arn == arn);
+        found.ok_or_else(|| ApiError::client("RuleNotFound", "One or more rules not found"))
+    }
+
+    /// The groups with their weights, or why they cannot be a forward action.
+    fn forwards(&self, weights: &[(String, u32)]) -> Result<Vec<(Arc<TargetGroup>, u32)>, ApiError> {
         if weights.is_empty() || weights.iter().any(|(_, weight)| *weight > LARGEST_WEIGHT) {
             let message =
                 format!("a forward action needs target groups with weights from 0 to {LARGEST_WEIGHT}");
             return Err(ApiError::client("ValidationError", message));
         }
-        let forwards =
-            weights.iter().map(|(name, weight)| Ok((Arc::clone(self.target_group(name)?), *weight)));
-        let forwards = forwards.collect::<Result<_, ApiError>>()?;
+        let forward = |(name, weight): &(String, u32)| Ok((Arc::clone(self.target_group(name)?), *weight));
+        weights.iter().map(forward).collect()
+    }
+
+    /// Changes a forward action, and then which groups are in use.
+    fn route(&self, change: impl FnOnce()) {
         let _held = self.routing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.listener(listener)?.set_forwards(forwards);
+        change();
         for group in &self.target_groups {
             group.set_in_use(self.listeners().any(|listener| listener.forwards_to(group)));
         }
-        Ok(())
     }
 }
 
@@ -174,18 +204,25 @@ fn start_target_group(spec: TargetGroupSpec) -> Arc<TargetGroup> {
 async fn start_listener(
     kind: ListenerKind,
     path: &str,
+    rules: &[RuleSpec],
     first: &Arc<TargetGroup>,
     meter: &Arc<Meter>,
     tasks: &mut JoinSet<()>,
 ) -> io::Result<Arc<Listener>> {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let path = format!("{path}/{}", identifier(&format!("{kind:?} listener"), path));
-    let rule = identifier("default rule", &path);
+    let rule_arn = |id: String| arn(&format!("listener-rule/{path}/{id}"));
+    let of_listener = rules.iter().filter(|spec| spec.listener == kind);
+    let rules = of_listener.map(|spec| {
+        let id = identifier(&format!("rule {}", spec.priority), &path);
+        Rule::new(rule_arn(id), spec.clone(), Arc::clone(first))
+    });
     let listener = Arc::new(Listener::new(
         kind,
         arn(&format!("listener/{path}")),
-        arn(&format!("listener-rule/{path}/{rule}")),
+        rule_arn(identifier("default rule", &path)),
         socket.local_addr()?,
+        rules.collect(),
         Arc::clone(first),
     ));
     tasks.spawn(proxy::proxy_for_ever(socket, Arc::clone(&listener), Arc::clone(meter)));

@@ -59,6 +59,12 @@ fn fast() -> Behaviour {
     Behaviour { latency_ms: 0.0, ..Behaviour::default() }
 }
 
+/// Requests to `/green` have a rule of their own.
+fn rules() -> Vec<RuleSpec> {
+    let conditions = vec![Condition::Path(vec!["/green*".to_owned()])];
+    vec![RuleSpec { listener: ListenerKind::Production, priority: 1, conditions }]
+}
+
 /// A balancer with one target in each group, blue in use and healthy.
 async fn world() -> World {
     let recorded = Arc::new(Recorded::default());
@@ -66,6 +72,7 @@ async fn world() -> World {
         name: "shop".to_owned(),
         target_groups: [group("blue"), group("green")],
         test_listener: true,
+        rules: rules(),
     };
     let balancer = LoadBalancer::start(spec, recorded.recorder()).await.unwrap();
     let blue = Application::start("blue", fast()).await.unwrap();
@@ -206,4 +213,28 @@ async fn stops_when_dropped() {
     let address = world.balancer.production_address();
     drop(world.balancer);
     eventually("it stops", async || get(address, "/").await.is_err()).await;
+}
+
+#[tokio::test]
+async fn a_rule_takes_its_requests_and_keeps_its_group_in_use() {
+    let world = world().await;
+    let balancer = &world.balancer;
+    let arn = balancer.listener(ListenerKind::Production).unwrap().rules[0].arn.clone();
+    let group = |name: &str| balancer.target_group(name).unwrap();
+    assert!(!group("green").in_use(), "at first a rule forwards to the first group");
+    balancer.set_rule_weights(&arn, &[("green".to_owned(), 1)]).unwrap();
+    assert!(group("green").in_use() && group("blue").in_use());
+    world.wait_for("green", TargetState::Healthy).await;
+
+    let asked = async |path: &str| get(balancer.production_address(), path).await.unwrap().1;
+    assert!(asked("/green/7").await.contains("green"));
+    assert!(asked("/blue").await.contains("blue"));
+
+    balancer.set_rule_weights(&arn, &[("blue".to_owned(), 1)]).unwrap();
+    assert!(!group("green").in_use(), "nothing names it any more");
+    assert!(asked("/green/7").await.contains("blue"));
+    assert_eq!(
+        balancer.set_rule_weights("arn:none", &[("blue".to_owned(), 1)]).unwrap_err().code,
+        "RuleNotFound"
+    );
 }
