@@ -8,7 +8,8 @@ mod show;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use shiftgate_lab::scenario::Way;
 
 /// Gates for CodeDeploy ECS deployments: try them here, without an AWS account.
 #[derive(Parser)]
@@ -24,7 +25,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Watch a canary release of a broken version being caught and rolled back
-    Try,
+    Try {
+        /// Who carries the deployment out
+        #[arg(long, value_enum, default_value_t = Controller::Codedeploy)]
+        controller: Controller,
+    },
     /// Play scenarios and compare what comes of them with what they expect
     Run {
         /// Scenario files
@@ -36,6 +41,9 @@ enum Command {
         /// Scenarios at the same time
         #[arg(long, default_value_t = 4)]
         jobs: usize,
+        /// Play each in this way of deploying, whatever the file says; with "all", print a table of all ways
+        #[arg(long, value_enum, value_name = "WAY")]
+        way: Option<Ways>,
         /// Where to save the traffic of each rollout that got as far, for `shiftgate replay`
         #[arg(long, value_name = "DIR")]
         record: Option<PathBuf>,
@@ -76,6 +84,42 @@ enum Command {
         #[command(subcommand)]
         command: BenchCommand,
     },
+}
+
+/// Who carries a deployment out.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Controller {
+    /// CodeDeploy, which calls hooks and shifts by its own clock
+    Codedeploy,
+    /// ECS itself, which waits for a hook at each traffic step
+    Ecs,
+}
+
+/// Ways of deploying.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Ways {
+    CodedeployCanary,
+    CodedeployLinear,
+    EcsBlueGreen,
+    EcsCanary,
+    EcsLinear,
+    EcsRolling,
+    All,
+}
+
+impl Ways {
+    /// One of them, or none for all.
+    fn chosen(self) -> Option<Way> {
+        Some(match self {
+            Self::CodedeployCanary => Way::CodeDeployCanary,
+            Self::CodedeployLinear => Way::CodeDeployLinear,
+            Self::EcsBlueGreen => Way::EcsBlueGreen,
+            Self::EcsCanary => Way::EcsCanary,
+            Self::EcsLinear => Way::EcsLinear,
+            Self::EcsRolling => Way::EcsRolling,
+            Self::All => return None,
+        })
+    }
 }
 
 #[derive(Subcommand)]
@@ -144,14 +188,18 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         anyhow::Ok((project, binaries))
     };
     match arguments.command {
-        Command::Try => {
+        Command::Try { controller } => {
             let (project, binaries) = found()?;
-            commands::trial::run(&project, &binaries).await
+            commands::trial::run(&project, &binaries, controller).await
         }
-        Command::Run { scenarios, json, jobs, record } => {
+        Command::Run { scenarios, json, jobs, way, record } => {
             let (project, binaries) = found()?;
+            let way = way.map(Ways::chosen);
             let how = commands::scenarios::How { json, jobs, record };
-            commands::scenarios::run(&project, &binaries, &scenarios, &how).await
+            match way {
+                Some(None) => commands::matrix::run(&project, &binaries, &scenarios, jobs).await,
+                way => commands::scenarios::run(&project, &binaries, &scenarios, way.flatten(), &how).await,
+            }
         }
         Command::Serve { port } => {
             let (project, binaries) = found()?;

@@ -8,8 +8,10 @@ use console::style;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use shiftgate::verdict::ByChance;
-use shiftgate_lab::codedeploy::{Creator, EventStatus, Happening};
+use shiftgate_lab::codedeploy::{self, Creator, EventStatus};
+use shiftgate_lab::ecs::EcsHappening;
 use shiftgate_lab::traffic::Stats;
+use shiftgate_lab::underway::Happening;
 use shiftgate_lab::world::Progress;
 use tokio::time::Instant;
 
@@ -81,6 +83,8 @@ pub struct Live {
     stats: Stats,
     /// What the last look saw; the same again is not worth a line.
     last_look: String,
+    /// Why green was held last; to go on holding it is not worth a line.
+    last_held: String,
 }
 
 impl Live {
@@ -91,7 +95,13 @@ impl Live {
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style.progress_chars("██░"));
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar, stage: "starting", stats: Stats::default(), last_look: String::new() }
+        Self {
+            bar,
+            stage: "starting",
+            stats: Stats::default(),
+            last_look: String::new(),
+            last_held: String::new(),
+        }
     }
 
     /// Shows what has happened.
@@ -112,11 +122,37 @@ impl Live {
 
     fn happening(&mut self, happening: &Happening) {
         match happening {
-            Happening::Event { event, status: EventStatus::InProgress, .. } => self.stage = event,
-            Happening::Weight { green, .. } => {
-                self.bar.set_position(green.round() as u64);
-                self.say(&format!("traffic   {} {:>3} % green", weight_bar(*green), green.round()));
+            Happening::CodeDeploy(happening) => self.of_codedeploy(happening),
+            Happening::Ecs(happening) => self.of_ecs(happening),
+        }
+    }
+
+    fn of_ecs(&mut self, happening: &EcsHappening) {
+        match happening {
+            EcsHappening::Stage { stage, ended: false, .. } => self.stage = stage.as_str(),
+            EcsHappening::Weight { test: false, green, .. } => self.weight(*green),
+            EcsHappening::Started { deployment } => {
+                self.say(&format!("ECS starts service deployment {}", last_part(deployment)));
             }
+            EcsHappening::RollingBack { reason, .. } => self.say(&format!("ECS rolls back: {reason}")),
+            EcsHappening::Ended { deployment, status, .. } => {
+                let status = status.as_str();
+                self.say(&format!("ECS ends service deployment {}: {status}", last_part(deployment)));
+            }
+            EcsHappening::Stage { .. } | EcsHappening::Weight { .. } | EcsHappening::HookAnswered { .. } => {}
+        }
+    }
+
+    fn weight(&mut self, green: f64) {
+        self.bar.set_position(green.round() as u64);
+        self.say(&format!("traffic   {} {:>3} % green", weight_bar(green), green.round()));
+    }
+
+    fn of_codedeploy(&mut self, happening: &codedeploy::Happening) {
+        use codedeploy::Happening;
+        match happening {
+            Happening::Event { event, status: EventStatus::InProgress, .. } => self.stage = event,
+            Happening::Weight { green, .. } => self.weight(*green),
             Happening::Started { deployment, creator: Creator::Rollback } => {
                 self.say(&format!("CodeDeploy rolls back with deployment {deployment}"));
             }
@@ -133,7 +169,7 @@ impl Live {
 
     fn log(&mut self, line: &Value) {
         let text = |key: &str| line[key].as_str().unwrap_or_default();
-        let stage = format!("{:<24}", text("stage"));
+        let stage = format!("{:<28}", text("stage"));
         match text("message") {
             "verdict" => {
                 let answer = text("answer");
@@ -148,6 +184,13 @@ impl Live {
                     self.last_look = seen;
                 }
             }
+            "held" => {
+                let held = format!("{stage} holds: {}", text("why"));
+                if held != self.last_held {
+                    self.say(&held);
+                    self.last_held = held;
+                }
+            }
             "failed" => self.say(&format!("{stage} {}: {}", style("could not").yellow(), text("what"))),
             _ => {}
         }
@@ -158,6 +201,11 @@ impl Live {
         // `suspend` prints where there is no terminal, too.
         self.bar.suspend(|| println!("{seconds:6.1} s  {text}"));
     }
+}
+
+/// An ARN's last part.
+fn last_part(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
 }
 
 /// A weight as twenty characters.

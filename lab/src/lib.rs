@@ -25,4 +25,5 @@ pub mod ssm;
 pub mod stepfunctions;
 pub mod template;
 pub mod traffic;
+pub mod underway;
 pub mod world;

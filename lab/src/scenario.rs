@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use shiftgate::policy::values::Span;
 use shiftgate::yaml::{Document, Problem};
 
 use crate::application::Behaviour;
 use crate::cloudwatch::TrimmedCounts;
 use crate::codedeploy::Shift;
+use crate::ecs::{DetailsCarried, EcsDoubts, ProductionHook, Strategy, WeightNumbers};
 use crate::fault::Fault;
 use crate::site::PAST;
 
@@ -23,6 +24,12 @@ pub struct Scenario {
     pub service: ServiceSpec,
     /// How traffic shifts; a canary of 10 % for five minutes without it.
     pub shift: ShiftSpec,
+    /// Who carries the deployment out; CodeDeploy without it.
+    pub controller: Controller,
+    /// The only controller with which it can be played, if it is about something that the other one does not have.
+    pub only: Option<Controller>,
+    /// What nobody has confirmed of ECS, other than the lab's defaults.
+    pub doubts: Doubts,
     /// Length of CodeDeploy's minute: 6 s without it.
     pub minute: Option<Span>,
     /// The old version.
@@ -72,7 +79,7 @@ impl Default for ServiceSpec {
 }
 
 /// How traffic shifts; at most one key. Percentages are green's, times are CodeDeploy's minutes.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShiftSpec {
     /// One step, then the rest.
@@ -81,6 +88,83 @@ pub struct ShiftSpec {
     pub linear: Option<Step>,
     /// At once.
     pub all_at_once: bool,
+    /// Task after task; only ECS itself does that.
+    pub rolling: bool,
+}
+
+/// Who carries a deployment out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Controller {
+    /// CodeDeploy.
+    #[default]
+    CodeDeploy,
+    /// ECS itself.
+    Ecs,
+}
+
+/// What nobody has confirmed of ECS; without a key, the lab's default.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Doubts {
+    /// Hooks at PRODUCTION_TRAFFIC_SHIFT are called before the traffic shifts, not after.
+    pub production_hook_before_shift: bool,
+    /// Hooks at PRODUCTION_TRAFFIC_SHIFT are called after the step has baked, not before.
+    pub production_hook_after_bake: bool,
+    /// hookDetails are carried within a stage only.
+    pub details_within_stage: bool,
+    /// Weights in events are rounded.
+    pub integer_weights: bool,
+    /// No hook is called before the last step.
+    pub no_hook_before_last_step: bool,
+}
+
+/// A way in which all scenarios can be played, whatever they say themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// CodeDeploy, canary.
+    CodeDeployCanary,
+    /// CodeDeploy, linear.
+    CodeDeployLinear,
+    /// ECS, all at once.
+    EcsBlueGreen,
+    /// ECS, canary.
+    EcsCanary,
+    /// ECS, linear.
+    EcsLinear,
+    /// ECS, task after task.
+    EcsRolling,
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::CodeDeployCanary,
+        Self::CodeDeployLinear,
+        Self::EcsBlueGreen,
+        Self::EcsCanary,
+        Self::EcsLinear,
+        Self::EcsRolling,
+    ];
+
+    /// As people say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CodeDeployCanary => "CodeDeploy canary",
+            Self::CodeDeployLinear => "CodeDeploy linear",
+            Self::EcsBlueGreen => "ECS blue/green",
+            Self::EcsCanary => "ECS canary",
+            Self::EcsLinear => "ECS linear",
+            Self::EcsRolling => "ECS rolling",
+        }
+    }
+
+    fn controller(self) -> Controller {
+        match self {
+            Self::CodeDeployCanary | Self::CodeDeployLinear => Controller::CodeDeploy,
+            _ => Controller::Ecs,
+        }
+    }
 }
 
 /// A step of a shift.
@@ -94,7 +178,22 @@ pub struct Step {
 }
 
 impl ShiftSpec {
-    /// The shift as the engine knows it.
+    /// The shift as ECS knows it.
+    pub fn strategy(&self) -> Strategy {
+        match (self.canary, self.linear) {
+            (Some(Step { percent, minutes }), _) => Strategy::Canary { percent, bake_minutes: minutes },
+            (None, Some(Step { percent, minutes })) => {
+                Strategy::Linear { step_percent: percent, step_bake_minutes: minutes }
+            }
+            (None, None) if self.rolling => {
+                Strategy::Rolling { minimum_healthy_percent: 50, maximum_percent: 150 }
+            }
+            (None, None) if self.all_at_once => Strategy::BlueGreen,
+            (None, None) => Strategy::Canary { percent: 10.0, bake_minutes: 5.0 },
+        }
+    }
+
+    /// The shift as CodeDeploy knows it.
     pub fn shift(&self) -> Shift {
         match (self.canary, self.linear) {
             (Some(Step { percent, minutes }), _) => Shift::Canary { percent, minutes },
@@ -162,6 +261,33 @@ pub struct Expect {
     pub report: Option<String>,
 }
 
+impl Expect {
+    /// Whether the release must go through.
+    pub fn is_release(&self) -> bool {
+        self.status == "Succeeded"
+    }
+}
+
+impl From<Doubts> for EcsDoubts {
+    fn from(doubts: Doubts) -> Self {
+        let mut ecs = Self::default();
+        if doubts.production_hook_before_shift {
+            ecs.production_hook = ProductionHook::BeforeShift;
+        }
+        if doubts.production_hook_after_bake {
+            ecs.production_hook = ProductionHook::AfterBake;
+        }
+        if doubts.details_within_stage {
+            ecs.hook_details_carried = DetailsCarried::WithinStageOnly;
+        }
+        if doubts.integer_weights {
+            ecs.weights = WeightNumbers::Integers;
+        }
+        ecs.pre_production_on_last_step = !doubts.no_hook_before_last_step;
+        ecs
+    }
+}
+
 impl Scenario {
     /// Reads a scenario, or tells all faults of its file. A scenario without prose or without an expected outcome is
     /// not one.
@@ -182,6 +308,33 @@ impl Scenario {
             Some(_) => {}
         }
         if problems.is_empty() { Ok(scenario) } else { Err(problems) }
+    }
+
+    /// The same scenario in another way of deploying; `None` where it is about something that this way does not have.
+    #[must_use]
+    pub fn in_way(&self, way: Way) -> Option<Self> {
+        if self.only.is_some_and(|only| only != way.controller()) {
+            return None;
+        }
+        let Step { percent, minutes } = match (self.shift.canary, self.shift.linear) {
+            (Some(step), _) => step,
+            (None, Some(Step { percent, minutes })) => {
+                Step { percent, minutes: minutes * (100.0 / percent - 1.0) }
+            }
+            (None, None) => Step { percent: 10.0, minutes: 5.0 },
+        };
+        let shift = match way {
+            Way::CodeDeployCanary | Way::EcsCanary => {
+                ShiftSpec { canary: Some(Step { percent, minutes }), ..ShiftSpec::default() }
+            }
+            Way::CodeDeployLinear | Way::EcsLinear => {
+                let linear = self.shift.linear.unwrap_or(Step { percent: 25.0, minutes: minutes / 3.0 });
+                ShiftSpec { linear: Some(linear), ..ShiftSpec::default() }
+            }
+            Way::EcsBlueGreen => ShiftSpec { all_at_once: true, ..ShiftSpec::default() },
+            Way::EcsRolling => ShiftSpec { rolling: true, ..ShiftSpec::default() },
+        };
+        Some(Self { shift, controller: way.controller(), ..self.clone() })
     }
 
     /// Length of CodeDeploy's minute.

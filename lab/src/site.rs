@@ -11,8 +11,10 @@ use shiftgate::policy::load::parameter_names;
 use crate::account::Account;
 use crate::application::Behaviour;
 use crate::codedeploy::{AutoRollback, Creator, DeploymentRecord, EventStatus, Group, Hook, Shift, Status};
+use crate::ecs::{CircuitBreaker, EcsAlarms, EcsDoubts, EcsHook, EcsService, Route, Routing, Strategy};
 use crate::load_balancer::{
-    HealthCheck, ListenerKind, LoadBalancer, LoadBalancerSpec, Recorder, TargetGroupSpec, TargetState,
+    Condition, HealthCheck, ListenerKind, LoadBalancer, LoadBalancerSpec, Recorder, RuleSpec,
+    TargetGroupSpec, TargetState,
 };
 use crate::past::Past;
 use crate::service::{Label, Service, TaskSet};
@@ -37,21 +39,43 @@ pub struct SiteSpec {
     pub blue: Behaviour,
     /// The new version.
     pub green: Behaviour,
-    /// How traffic shifts.
-    pub shift: Shift,
-    /// What is called at which event.
-    pub hooks: BTreeMap<&'static str, Hook>,
-    /// Alarms of the deployment group.
+    /// Who carries its deployments out, and how.
+    pub controller: Controller,
+    /// Alarms of its deployments.
     pub alarms: Vec<String>,
     /// The policy's text, if the service has one.
     pub policy: Option<String>,
 }
 
+/// Who carries the deployments of a service out.
+#[derive(Debug, Clone)]
+pub enum Controller {
+    /// CodeDeploy.
+    CodeDeploy {
+        /// How traffic shifts.
+        shift: Shift,
+        /// What is called at which event.
+        hooks: BTreeMap<&'static str, Hook>,
+    },
+    /// ECS itself.
+    Ecs {
+        /// How green takes over.
+        strategy: Strategy,
+        /// What is called at which stage.
+        hooks: Vec<EcsHook>,
+        /// What ECS does where nobody has looked.
+        doubts: EcsDoubts,
+    },
+}
+
+/// Cluster of all services.
+pub const CLUSTER: &str = "lab";
+
 /// A running service. Its users stop when it is dropped.
 pub struct Site {
-    /// CodeDeploy application.
+    /// CodeDeploy application; the cluster where ECS carries deployments out.
     pub application: String,
-    /// Deployment group.
+    /// Deployment group; the service where ECS carries deployments out.
     pub group: String,
     /// The ECS service.
     pub service: Arc<Service>,
@@ -71,7 +95,7 @@ impl Site {
     pub async fn start(account: &Account, spec: SiteSpec) -> Result<Self> {
         let balancer = balancer(account, &spec).await?;
         let names = spec_names(&spec);
-        let service = Arc::new(Service::new("lab", &spec.name, Some(Arc::clone(&balancer))));
+        let service = Arc::new(Service::new(CLUSTER, &spec.name, Some(Arc::clone(&balancer))));
         let blue = service.start(Label::Blue, &names[0], spec.tasks, &spec.blue).await?;
         if !spec.first_deployment {
             // Every earlier deployment left both groups in the forward action.
@@ -90,32 +114,67 @@ impl Site {
             before.record(&account.services.cloudwatch, Timestamp::now(), spec.past);
         }
         let traffic = Traffic::start(balancer.production_address(), spec.requests_per_second);
-        let group = format!("{}-group", spec.name);
+        let [application, group] = match &spec.controller {
+            Controller::CodeDeploy { .. } => [spec.name.clone(), format!("{}-group", spec.name)],
+            Controller::Ecs { .. } => [CLUSTER.to_owned(), spec.name.clone()],
+        };
         if let Some(policy) = &spec.policy {
-            let [name, _] = parameter_names(&spec.name, &group);
+            let [name, _] = parameter_names(&application, &group);
             account.services.parameters.put(&name, policy, false);
         }
-        let codedeploy = &account.services.codedeploy;
-        codedeploy.add_group(Group {
-            application: spec.name.clone(),
-            name: group.clone(),
-            service: Arc::clone(&service),
-            live: Arc::clone(&blue),
-            target_groups: names,
-            shift: spec.shift,
-            hooks: spec.hooks,
-            alarms: spec.alarms,
-            auto_rollback: AutoRollback { on_failure: true, on_alarm: true },
-            next_version: spec.green,
-            termination_wait_minutes: 0.0,
-            hooks_in_rollback: true,
-            last_successful: None,
-        });
-        if !spec.first_deployment {
-            codedeploy.add_past(past(&spec.name, &group, spec.shift, Arc::clone(&blue)));
+        let site = Self { application, group, service, blue, traffic };
+        match spec.controller {
+            Controller::CodeDeploy { shift, hooks } => {
+                account.services.codedeploy.add_group(Group {
+                    application: site.application.clone(),
+                    name: site.group.clone(),
+                    service: Arc::clone(&site.service),
+                    live: Arc::clone(&site.blue),
+                    target_groups: names,
+                    shift,
+                    hooks,
+                    alarms: spec.alarms,
+                    auto_rollback: AutoRollback { on_failure: true, on_alarm: true },
+                    next_version: spec.green,
+                    termination_wait_minutes: 0.0,
+                    hooks_in_rollback: true,
+                    last_successful: None,
+                });
+                if !spec.first_deployment {
+                    let brought = Arc::clone(&site.blue);
+                    account.services.codedeploy.add_past(past(&spec.name, &site.group, shift, brought));
+                }
+            }
+            Controller::Ecs { strategy, hooks, doubts } => account.services.ecs.add_service(EcsService {
+                tags: vec![("shiftgate".to_owned(), "watch".to_owned())],
+                routing: Some(routing(&balancer, names)?),
+                strategy,
+                hooks,
+                doubts,
+                alarms: (!spec.alarms.is_empty()).then_some(EcsAlarms { names: spec.alarms, rollback: true }),
+                circuit_breaker: Some(CircuitBreaker { rollback: true }),
+                // An update without a bake is over before a metric of it is there.
+                bake_minutes: if matches!(strategy, Strategy::Rolling { .. }) { ROLLING_BAKE } else { 0.0 },
+                next_version: spec.green,
+                live: (!spec.first_deployment).then(|| Arc::clone(&site.blue)),
+                ..EcsService::new(Arc::clone(&site.service), None, spec.tasks)
+            })?,
         }
-        Ok(Self { application: spec.name, group, service, blue, traffic })
+        Ok(site)
     }
+}
+
+/// ECS's minutes in which it watches the alarms of a rolling update.
+const ROLLING_BAKE: f64 = 10.0;
+
+/// The rules by which ECS shifts traffic: the first of each listener.
+fn routing(balancer: &LoadBalancer, target_groups: [String; 2]) -> Result<Routing> {
+    let rule = |kind| {
+        let rule = balancer.listeners().find(|listener| listener.kind == kind)?.rules.first()?;
+        Some(Route::Rule(rule.arn.clone()))
+    };
+    let production = rule(ListenerKind::Production).context("the production listener has no rule")?;
+    Ok(Routing { target_groups, production, test: rule(ListenerKind::Test) })
 }
 
 /// The deployment that brought the old version, before anything that CloudWatch knows.
@@ -143,6 +202,21 @@ fn spec_names(spec: &SiteSpec) -> [String; 2] {
     [format!("{}-one", spec.name), format!("{}-two", spec.name)]
 }
 
+/// CodeDeploy shifts the default action of a listener, ECS a rule of it; the one for tests asks for a header.
+fn rules(controller: &Controller) -> Vec<RuleSpec> {
+    let rule = |listener, condition| RuleSpec { listener, priority: 1, conditions: vec![condition] };
+    match controller {
+        Controller::CodeDeploy { .. } => Vec::new(),
+        Controller::Ecs { .. } => vec![
+            rule(ListenerKind::Production, Condition::Path(vec!["/*".to_owned()])),
+            rule(
+                ListenerKind::Test,
+                Condition::Header { name: "x-release".to_owned(), values: vec!["green".to_owned()] },
+            ),
+        ],
+    }
+}
+
 async fn balancer(account: &Account, spec: &SiteSpec) -> Result<Arc<LoadBalancer>> {
     let health_check = HealthCheck {
         path: spec.blue.health_path.clone(),
@@ -165,7 +239,7 @@ async fn balancer(account: &Account, spec: &SiteSpec) -> Result<Arc<LoadBalancer
         name: spec.name.clone(),
         target_groups,
         test_listener: spec.test_listener,
-        rules: Vec::new(),
+        rules: rules(&spec.controller),
     };
     let balancer =
         LoadBalancer::start(balancer_spec, recorder).await.context("failed to start a load balancer")?;

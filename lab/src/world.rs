@@ -1,7 +1,7 @@
 //! Plays a scenario: starts an account with one service, deploys its new version, lets happen what the file says, and
 //! holds what came of it against what was expected.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -14,13 +14,15 @@ use tokio::task::JoinSet;
 
 use crate::account::{Account, AccountSpec};
 use crate::application::Behaviour;
-use crate::codedeploy::{Creator, DeploymentRecord, EventStatus, Happening, Hook, Pace, Status};
+use crate::codedeploy::{Hook, Pace};
+use crate::ecs::{EcsHook, Stage};
 use crate::fault::Rule;
 use crate::lambda::LogLine;
 use crate::recorded;
-use crate::scenario::{Event, Expect, Scenario};
-use crate::site::{Site, SiteSpec};
+use crate::scenario::{self, Event, Expect, Scenario};
+use crate::site::{self, Site, SiteSpec};
 use crate::traffic::Stats;
+use crate::underway::{Happening, Happenings, Moment, Underway};
 
 /// Longest play; a scenario that is not over by then has hung.
 const LONGEST: Duration = Duration::from_mins(6);
@@ -30,7 +32,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// What a spectator is told while a scenario plays.
 #[derive(Debug, Clone)]
 pub enum Progress {
-    /// Something happened to a deployment.
+    /// Something happened to the deployment.
     Happening(Happening),
     /// A function wrote a line of its log that tells of a verdict or a look.
     Log(Value),
@@ -57,12 +59,16 @@ pub struct VerdictLine {
 /// What came of a scenario.
 #[derive(Debug, Clone, Serialize)]
 pub struct Played {
-    /// Status of the deployment, as CodeDeploy names it.
+    /// Status of the deployment, as its controller names it.
     pub status: String,
-    /// Error code and message of CodeDeploy.
+    /// Code and message of what ended it.
     pub error: Option<(String, String)>,
-    /// Whether a rollback deployment gave the traffic back to blue.
+    /// Whether the traffic was given back to blue.
     pub rolled_back: bool,
+    /// Whether it went through.
+    pub released: bool,
+    /// Who carried it out.
+    pub controller: scenario::Controller,
     /// Green's share of traffic when it was decided, in percent.
     pub weight: f64,
     /// The verdicts in order.
@@ -90,8 +96,7 @@ impl Played {
         self.verdicts.iter().find(|verdict| verdict.answer == "Failed")
     }
 
-    /// What is not as expected; empty when everything is.
-    pub fn differences(&self, expect: &Expect) -> Vec<String> {
+    fn differences_of_codedeploy(&self, expect: &Expect) -> Vec<String> {
         let mut differences = Vec::new();
         if self.status != expect.status {
             differences.push(format!("status is {}, not {}", self.status, expect.status));
@@ -107,7 +112,28 @@ impl Played {
             differences
                 .push(format!("decided by {by}{why}, not by {}", expect.by.as_deref().unwrap_or("nobody")));
         }
+        differences
+    }
+
+    /// ECS rolls back whatever does not go through, and may do so itself before a hook is asked.
+    fn differences_of_ecs(&self, expect: &Expect) -> Vec<String> {
+        let wanted = if expect.is_release() { "SUCCESSFUL" } else { "ROLLBACK_SUCCESSFUL" };
+        if self.status == wanted {
+            return Vec::new();
+        }
+        let why = self.error.as_ref().map(|(_, why)| format!(" ({why})")).unwrap_or_default();
+        vec![format!("status is {}{why}, not {wanted}", self.status)]
+    }
+
+    /// What is not as expected; empty when everything is.
+    pub fn differences(&self, expect: &Expect) -> Vec<String> {
+        let mut differences = match self.controller {
+            scenario::Controller::CodeDeploy => self.differences_of_codedeploy(expect),
+            scenario::Controller::Ecs => self.differences_of_ecs(expect),
+        };
+        let decision = self.decision();
         if let Some(wanted) = &expect.reason
+            && (self.controller == scenario::Controller::CodeDeploy || decision.is_some())
             && !decision.is_some_and(|verdict| verdict.reason.contains(wanted))
         {
             let reason = decision.map_or("none", |verdict| verdict.reason.as_str());
@@ -162,6 +188,32 @@ fn account_spec(scenario: &Scenario, project: &Path, binaries: &Path) -> Account
 
 /// The service with all hooks wired, and the watch behind them.
 fn site_spec(scenario: &Scenario, account: &Account) -> SiteSpec {
+    let controller = match scenario.controller {
+        scenario::Controller::CodeDeploy => {
+            site::Controller::CodeDeploy { shift: scenario.shift.shift(), hooks: codedeploy_hooks(account) }
+        }
+        scenario::Controller::Ecs => site::Controller::Ecs {
+            strategy: scenario.shift.strategy(),
+            hooks: ecs_hooks(account),
+            doubts: scenario.doubts.into(),
+        },
+    };
+    SiteSpec {
+        name: "shop".to_owned(),
+        tasks: scenario.service.tasks,
+        requests_per_second: scenario.service.requests_per_second,
+        test_listener: scenario.service.test_listener,
+        first_deployment: scenario.service.first_deployment,
+        past: scenario.service.past.0,
+        blue: scenario.blue.clone(),
+        green: scenario.green.clone(),
+        controller,
+        alarms: Vec::new(),
+        policy: scenario.policy.as_ref().map(ToString::to_string),
+    }
+}
+
+fn codedeploy_hooks(account: &Account) -> BTreeMap<&'static str, Hook> {
     let hooks = [
         ("BeforeInstall", "before-install"),
         ("AfterInstall", "after-install"),
@@ -173,20 +225,15 @@ fn site_spec(scenario: &Scenario, account: &Account) -> SiteSpec {
         let function = account.template.function(binary)?;
         Some((event, Hook::Function(function.name.clone())))
     };
-    SiteSpec {
-        name: "shop".to_owned(),
-        tasks: scenario.service.tasks,
-        requests_per_second: scenario.service.requests_per_second,
-        test_listener: scenario.service.test_listener,
-        first_deployment: scenario.service.first_deployment,
-        past: scenario.service.past.0,
-        blue: scenario.blue.clone(),
-        green: scenario.green.clone(),
-        shift: scenario.shift.shift(),
-        hooks: hooks.into_iter().filter_map(hook).collect(),
-        alarms: Vec::new(),
-        policy: scenario.policy.as_ref().map(ToString::to_string),
-    }
+    hooks.into_iter().filter_map(hook).collect()
+}
+
+/// One function at every stage that can call one.
+fn ecs_hooks(account: &Account) -> Vec<EcsHook> {
+    let silent = [Stage::ScaleUp, Stage::BakeTime, Stage::CleanUp];
+    let stages: Vec<Stage> = Stage::ALL.into_iter().filter(|stage| !silent.contains(stage)).collect();
+    let function = account.template.function("ecs-lifecycle");
+    function.map(|function| EcsHook::function(&function.name, &stages)).into_iter().collect()
 }
 
 struct Play<'a> {
@@ -198,25 +245,30 @@ struct Play<'a> {
 
 impl Play<'_> {
     async fn run(self) -> Result<Played> {
-        let codedeploy = &self.account.services.codedeploy;
-        let mut happenings = codedeploy.happenings();
+        let mut happenings = self.happenings();
         let mut logs = self.account.services.lambda.logs();
         let mut lines: Vec<Value> = Vec::new();
         let mut events = JoinSet::new();
+        let mut waiting = self.scenario.events.clone();
         let mut tick = tokio::time::interval(TICK);
         let started = tokio::time::Instant::now();
-        let id = codedeploy.deploy(&self.site.application, &self.site.group, None, None)?;
+        let underway = self.deploy()?;
         let mut decided_at = 0.0;
         let mut ending = false;
         loop {
             tokio::select! {
                 happening = happenings.recv() => {
                     let Some(happening) = received(happening)? else { continue };
-                    self.let_happen(&happening, &id, &mut events);
-                    if let Happening::Weight { deployment, green } = &happening && *deployment == id && *green > 0.0 {
-                        decided_at = *green;
+                    if let Some(moment) = underway.moment(&happening) {
+                        let due = |event: &mut Event| is_now(event, moment);
+                        for event in waiting.extract_if(.., due) {
+                            events.spawn(self.happen(event, &underway).run());
+                        }
+                        if let Moment::Weight(green) = moment && green > 0.0 {
+                            decided_at = green;
+                        }
                     }
-                    ending |= self.is_over(&id);
+                    ending |= underway.is_over();
                     self.tell(Progress::Happening(happening));
                 }
                 line = logs.recv() => {
@@ -228,54 +280,51 @@ impl Play<'_> {
                 _ = tick.tick() => {
                     self.tell(Progress::Users(self.site.traffic.stats()));
                     // A last round for the log lines that are still on their way.
-                    if ending && self.decider_has_told(&id, &lines) { break; }
+                    let told = lines.iter().filter(|line| line["message"] == "report").count();
+                    if ending && told >= underway.reports() { break; }
                 }
             }
         }
-        let record = codedeploy.deployment(&id).context("the deployment vanished")?;
-        Ok(self.played(&record, decided_at, &lines, started.elapsed()))
+        self.played(&underway, decided_at, &lines, started.elapsed())
     }
 
-    /// Starts what the scenario has for this moment.
-    fn let_happen(&self, happening: &Happening, id: &str, events: &mut JoinSet<()>) {
-        for event in self.scenario.events.iter().filter(|event| is_now(event, happening, id)) {
-            let happen = Happen {
-                event: event.clone(),
-                normal: [self.scenario.blue.clone(), self.scenario.green.clone()],
-                blue: Arc::clone(&self.site.blue),
-                green: self.account.services.codedeploy.deployment(id).and_then(|record| record.green),
-                services: Arc::clone(&self.account.services),
-            };
-            events.spawn(happen.run());
+    fn happenings(&self) -> Happenings {
+        let services = &self.account.services;
+        match self.scenario.controller {
+            scenario::Controller::CodeDeploy => Happenings::CodeDeploy(services.codedeploy.happenings()),
+            scenario::Controller::Ecs => Happenings::Ecs(services.ecs.happenings()),
         }
     }
 
-    /// Whether the deployment and its rollback have ended.
-    fn is_over(&self, id: &str) -> bool {
-        let codedeploy = &self.account.services.codedeploy;
-        let Some(record) = codedeploy.deployment(id) else { return true };
-        let rollback_over = record
-            .rolled_back_by
-            .as_ref()
-            .and_then(|rollback| codedeploy.deployment(rollback))
-            .is_none_or(|rollback| rollback.status.is_over());
-        record.status.is_over() && rollback_over
+    fn deploy(&self) -> Result<Underway> {
+        let (services, site) = (&self.account.services, self.site);
+        Ok(match self.scenario.controller {
+            scenario::Controller::CodeDeploy => {
+                let id = services.codedeploy.deploy(&site.application, &site.group, None, None)?;
+                Underway::CodeDeploy(Arc::clone(&services.codedeploy), id)
+            }
+            scenario::Controller::Ecs => {
+                let arn = services.ecs.deploy(&site.application, &site.group, None)?;
+                Underway::Ecs(Arc::clone(&services.ecs), arn)
+            }
+        })
     }
 
-    /// Whether the log holds the verdict behind how the deployment ended: CodeDeploy hears of it before the log does.
-    fn decider_has_told(&self, id: &str, lines: &[Value]) -> bool {
-        let Some(record) = self.account.services.codedeploy.deployment(id) else { return true };
-        let verdicts = lines.iter().filter(|line| line["message"] == "report").count();
-        let reports = record.events.iter().filter(|event| event.report.is_some()).count();
-        let stopped = usize::from(record.error.as_ref().is_some_and(|(code, _)| code == "MANUAL_STOP"));
-        verdicts >= reports + stopped
+    fn happen(&self, event: Event, underway: &Underway) -> Happen {
+        Happen {
+            event,
+            normal: [self.scenario.blue.clone(), self.scenario.green.clone()],
+            blue: Arc::clone(&self.site.blue),
+            green: underway.green(),
+            services: Arc::clone(&self.account.services),
+        }
     }
 
-    fn played(&self, record: &DeploymentRecord, weight: f64, lines: &[Value], took: Duration) -> Played {
+    fn played(&self, underway: &Underway, weight: f64, lines: &[Value], took: Duration) -> Result<Played> {
+        let id = underway.id();
+        let ending = underway.ending().context("the deployment vanished")?;
         let of_kind = |kind: &'static str| {
-            lines
-                .iter()
-                .filter(move |line| line["message"] == kind && line["deployment_id"] == record.id.as_str())
+            lines.iter().filter(move |line| line["message"] == kind && line["deployment_id"] == id)
         };
         let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
         let verdicts = of_kind("verdict").map(|line| VerdictLine {
@@ -286,8 +335,7 @@ impl Play<'_> {
             line: line.clone(),
         });
         // A function writes its verdict right after the recording that it came from.
-        let is_recording =
-            |line: &Value| line["message"] == "recording" && line["deployment_id"] == record.id.as_str();
+        let is_recording = |line: &Value| line["message"] == "recording" && line["deployment_id"] == id;
         let told = lines.iter().rposition(is_recording).map_or(&[][..], |at| &lines[at..]);
         let recording = told.first().map(|line| line["recording"].clone());
         let verdict = told.iter().find(|line| line["message"] == "verdict");
@@ -295,10 +343,12 @@ impl Play<'_> {
             recorded::difference(verdict, recording, self.scenario.policy.as_ref())
         });
         let stats = self.site.traffic.stats();
-        Played {
-            status: record.status.as_str().to_owned(),
-            error: record.error.clone(),
-            rolled_back: self.rolled_back(record),
+        Ok(Played {
+            status: ending.status,
+            error: ending.error,
+            rolled_back: ending.rolled_back,
+            released: ending.released,
+            controller: self.scenario.controller,
             weight,
             verdicts: verdicts.collect(),
             reports: of_kind("report").map(|line| (text(line, "stage"), text(line, "markdown"))).collect(),
@@ -308,14 +358,7 @@ impl Play<'_> {
             replay_differs,
             denied: self.denied(),
             seconds: took.as_secs_f64(),
-        }
-    }
-
-    /// Whether a rollback deployment has succeeded and blue has all of the traffic again.
-    fn rolled_back(&self, record: &DeploymentRecord) -> bool {
-        let rollback = record.rolled_back_by.as_ref();
-        let rollback = rollback.and_then(|id| self.account.services.codedeploy.deployment(id));
-        record.green_weight == 0.0 && rollback.is_some_and(|rollback| rollback.status == Status::Succeeded)
+        })
     }
 
     /// Calls that the template's roles do not allow, leaving out those that the scenario denies on purpose.
@@ -356,25 +399,16 @@ fn received<T>(result: Result<T, broadcast::error::RecvError>) -> Result<Option<
 /// A log line of a function that tells of a verdict, a report, a look or a recording.
 fn told(line: &LogLine) -> Option<Value> {
     let value: Value = serde_json::from_str(&line.line).ok()?;
-    matches!(value["message"].as_str(), Some("verdict" | "report" | "look" | "failed" | "recording"))
+    matches!(value["message"].as_str(), Some("verdict" | "report" | "look" | "failed" | "recording" | "held"))
         .then_some(value)
 }
 
-fn is_now(event: &Event, happening: &Happening, id: &str) -> bool {
-    match happening {
-        Happening::Started { deployment, creator } => {
-            deployment == id
-                && *creator == Creator::User
-                && event.when.stage.is_none()
-                && event.when.weight.is_none()
-        }
-        Happening::Event { deployment, event: name, status } => {
-            deployment == id
-                && *status == EventStatus::InProgress
-                && event.when.stage.as_deref() == Some(*name)
-        }
-        Happening::Weight { deployment, green } => deployment == id && event.when.weight == Some(*green),
-        Happening::Ended { .. } => false,
+/// Whether an event is due. Not every way of deploying has every weight, so the first one that is as large counts.
+fn is_now(event: &Event, moment: Moment) -> bool {
+    match moment {
+        Moment::Begun => event.when.stage.is_none() && event.when.weight.is_none(),
+        Moment::Stage(name) => event.when.stage.as_deref() == Some(name),
+        Moment::Weight(green) => event.when.weight.is_some_and(|weight| green >= weight),
     }
 }
 

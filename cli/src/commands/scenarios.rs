@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Value, json};
-use shiftgate_lab::scenario::{Expect, Scenario};
+use shiftgate_lab::scenario::{Expect, Scenario, Way};
 use shiftgate_lab::world::{self, Played};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -15,16 +15,17 @@ use tokio::task::JoinSet;
 use crate::show;
 
 /// A scenario that was played.
-struct Outcome {
-    name: String,
+pub(super) struct Outcome {
+    pub(super) name: String,
     expect: Expect,
     /// The policy, if it is not the built-in one.
     policy: Option<Value>,
-    played: Result<Played>,
+    pub(super) played: Result<Played>,
 }
 
 impl Outcome {
-    fn differences(&self) -> Vec<String> {
+    /// What is not as expected.
+    pub(super) fn differences(&self) -> Vec<String> {
         match &self.played {
             Ok(played) => played.differences(&self.expect),
             Err(error) => vec![format!("{error:#}")],
@@ -52,46 +53,36 @@ pub struct How {
 }
 
 /// Plays the files; false when an outcome is not the expected one.
-pub async fn run(project: &Path, binaries: &Path, files: &[PathBuf], how: &How) -> Result<bool> {
+pub async fn run(
+    project: &Path,
+    binaries: &Path,
+    files: &[PathBuf],
+    way: Option<Way>,
+    how: &How,
+) -> Result<bool> {
     if how.jobs == 0 {
         bail!("--jobs must be at least 1");
     }
     if let Some(folder) = &how.record {
         std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
     }
-    let scenarios: Vec<(String, Scenario)> =
-        files.iter().map(|file| Ok((name(file), read(file)?))).collect::<Result<_>>()?;
-    let places = Arc::new(Semaphore::new(how.jobs));
-    let mut running = JoinSet::new();
-    for (index, (name, scenario)) in scenarios.into_iter().enumerate() {
-        let (project, binaries, places) = (project.to_owned(), binaries.to_owned(), Arc::clone(&places));
-        running.spawn(async move {
-            let _place = places.acquire_owned().await;
-            let (sender, _) = mpsc::unbounded_channel();
-            let played = world::play(&scenario, &project, &binaries, sender).await;
-            (
-                index,
-                Outcome {
-                    name,
-                    expect: scenario.expect.unwrap_or_default(),
-                    policy: scenario.policy,
-                    played,
-                },
-            )
-        });
-    }
-    let mut results = Vec::new();
-    while let Some(joined) = running.join_next().await {
-        let (index, result) = joined?;
-        record(&result, how.record.as_deref())?;
-        if !how.json {
-            let mark = if result.differences().is_empty() { "as expected" } else { "NOT AS EXPECTED" };
-            show::line(&format!("{:<36} {mark}", result.name));
+    let mut scenarios: Vec<(String, Scenario)> = Vec::new();
+    for file in files {
+        let scenario = read(file)?;
+        match way.map_or(Some(scenario.clone()), |way| scenario.in_way(way)) {
+            Some(scenario) => scenarios.push((name(file), scenario)),
+            None => show::error(&format!("{} does not apply to this way of deploying", name(file))),
         }
-        results.push((index, result));
     }
-    results.sort_by_key(|(index, _)| *index);
-    let results: Vec<Outcome> = results.into_iter().map(|(_, result)| result).collect();
+    let results = play_all(project, binaries, scenarios, how.jobs, |outcome| {
+        record(outcome, how.record.as_deref())?;
+        if !how.json {
+            let mark = if outcome.differences().is_empty() { "as expected" } else { "NOT AS EXPECTED" };
+            show::line(&format!("{:<36} {mark}", outcome.name));
+        }
+        Ok(())
+    })
+    .await?;
     let good = results.iter().filter(|result| result.differences().is_empty()).count();
     if how.json {
         show::line(&serde_json::to_string_pretty(&results.iter().map(to_json).collect::<Vec<_>>())?);
@@ -100,6 +91,36 @@ pub async fn run(project: &Path, binaries: &Path, files: &[PathBuf], how: &How) 
         show::line(&format!("\n{good} passed, {} failed", results.len() - good));
     }
     Ok(good == results.len())
+}
+
+/// Plays scenarios, so many at the same time; tells each outcome when it is there, and all of them in order at the end.
+pub(super) async fn play_all(
+    project: &Path,
+    binaries: &Path,
+    scenarios: Vec<(String, Scenario)>,
+    jobs: usize,
+    mut tell: impl FnMut(&Outcome) -> Result<()>,
+) -> Result<Vec<Outcome>> {
+    let places = Arc::new(Semaphore::new(jobs));
+    let mut running = JoinSet::new();
+    for (index, (name, scenario)) in scenarios.into_iter().enumerate() {
+        let (project, binaries, places) = (project.to_owned(), binaries.to_owned(), Arc::clone(&places));
+        running.spawn(async move {
+            let _place = places.acquire_owned().await;
+            let (sender, _) = mpsc::unbounded_channel();
+            let played = world::play(&scenario, &project, &binaries, sender).await;
+            let expect = scenario.expect.unwrap_or_default();
+            (index, Outcome { name, expect, policy: scenario.policy, played })
+        });
+    }
+    let mut results = Vec::new();
+    while let Some(joined) = running.join_next().await {
+        let (index, outcome) = joined?;
+        tell(&outcome)?;
+        results.push((index, outcome));
+    }
+    results.sort_by_key(|(index, _)| *index);
+    Ok(results.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
 /// Saves what the functions recorded, and the policy by which they judged; a rollout that ended before it took traffic has no recording.
@@ -117,7 +138,7 @@ fn record(outcome: &Outcome, folder: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-fn name(file: &Path) -> String {
+pub(super) fn name(file: &Path) -> String {
     file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use shiftgate_lab::account::{Account, AccountSpec};
 use shiftgate_lab::application::Behaviour;
 use shiftgate_lab::codedeploy::{EventStatus, Hook, Pace, Shift};
-use shiftgate_lab::site::{PAST, Site, SiteSpec};
+use shiftgate_lab::site::{Controller, PAST, Site, SiteSpec};
 
 use crate::show;
 
@@ -85,8 +85,10 @@ async fn waiting(
             first_deployment: false,
             blue: Behaviour::default(),
             green: Behaviour::default(),
-            shift,
-            hooks: execution.map(|execution| (event, Hook::Wait(execution))).into_iter().collect(),
+            controller: Controller::CodeDeploy {
+                shift,
+                hooks: execution.map(|execution| (event, Hook::Wait(execution))).into_iter().collect(),
+            },
             alarms: Vec::new(),
             policy: Some(POLICY.to_owned()),
         },

@@ -7,14 +7,20 @@ use shiftgate_lab::world::{self, Played};
 use tokio::sync::mpsc;
 
 use super::scenarios::read;
+use crate::Controller;
 use crate::show::{self, Live};
 
 /// What `try` plays.
 const SCENARIO: &str = "scenarios/canary-green-errors.yaml";
+const ECS_SCENARIO: &str = "scenarios/ecs-canary-errors.yaml";
 
-/// Plays the default scenario; false when it did not end as it must.
-pub async fn run(project: &Path, binaries: &Path) -> Result<bool> {
-    let scenario = read(&project.join(SCENARIO))?;
+/// Plays the default scenario of a controller; false when it did not end as it must.
+pub async fn run(project: &Path, binaries: &Path, controller: Controller) -> Result<bool> {
+    let file = match controller {
+        Controller::Codedeploy => SCENARIO,
+        Controller::Ecs => ECS_SCENARIO,
+    };
+    let scenario = read(&project.join(file))?;
     show::line(scenario.about.trim());
     show::line("");
     let (sender, mut progress) = mpsc::unbounded_channel();
@@ -27,7 +33,7 @@ pub async fn run(project: &Path, binaries: &Path) -> Result<bool> {
     });
     let played = world::play(&scenario, project, binaries, sender).await?;
     spectator.await?;
-    tell(&played);
+    tell(&played, file);
     let differences = scenario.expect.as_ref().map(|expect| played.differences(expect)).unwrap_or_default();
     for difference in &differences {
         show::error(&format!("not as expected: {difference}"));
@@ -35,7 +41,7 @@ pub async fn run(project: &Path, binaries: &Path) -> Result<bool> {
     Ok(differences.is_empty())
 }
 
-fn tell(played: &Played) {
+fn tell(played: &Played, file: &str) {
     if let Some(decision) = played.decision() {
         let report = played.reports.iter().find(|(stage, _)| *stage == decision.stage);
         show::line(&format!("\n{}", report.map(|(_, report)| report.as_str()).unwrap_or_default()));
@@ -46,7 +52,8 @@ fn tell(played: &Played) {
         ));
     }
     show::line(&format!(
-        "\nThis was {SCENARIO}, with the real function binaries. Go on:
+        "\nThis was {file}, with the real function binaries. Go on:
+  cargo run -- try --controller ecs      the same, carried out by ECS itself
   cargo run -- run scenarios/*.yaml      all scenarios, and what comes of them
   cargo run -- policy explain            what is gated without a policy, and within which limits
   cargo run -- serve                     keep the lab up for cargo lambda and the AWS CLI

@@ -12,7 +12,7 @@ use shiftgate_lab::account::{Account, AccountSpec};
 use shiftgate_lab::application::Behaviour;
 use shiftgate_lab::codedeploy::{EventStatus, Hook, Pace, Shift};
 use shiftgate_lab::lambda::{FunctionError, Invocation};
-use shiftgate_lab::site::{PAST, Site, SiteSpec};
+use shiftgate_lab::site::{Controller, PAST, Site, SiteSpec};
 
 /// The five hooks: function and lifecycle event.
 pub const HOOKS: [(&str, &str); 5] = [
@@ -93,8 +93,10 @@ impl Waiting {
                 first_deployment: false,
                 blue: Behaviour::default(),
                 green: Behaviour::default(),
-                shift: Shift::AllAtOnce,
-                hooks: BTreeMap::from([(event, Hook::Wait(execution.clone()))]),
+                controller: Controller::CodeDeploy {
+                    shift: Shift::AllAtOnce,
+                    hooks: BTreeMap::from([(event, Hook::Wait(execution.clone()))]),
+                },
                 alarms: vec!["group-alarm".to_owned()],
                 policy: Some(policy.to_owned()),
             },

@@ -173,8 +173,8 @@ pub async fn look(release: &mut Release, about: &About, now: Timestamp) -> Resul
     let all_in = until.saturating_add(sampling.ingestion_delay).unwrap_or(Timestamp::MAX);
     let done_in = Duration::try_from(all_in.duration_since(now)).unwrap_or_default();
     if release.deployment.is_over && findings.any_fail() {
-        let late = "the update had ended before this was seen, so nothing is rolled back; with a bake time \
-                    (bakeTimeInMinutes) there would have been time";
+        let late = "the update had ended before this was seen, so nothing is rolled back; an alarm in the service's deployment \
+                    configuration makes ECS wait longer before it calls an update complete";
         findings = findings.and("rollback", Ok(vec![Finding::new("rollback", Outcome::Inconclusive, late)]));
     }
     if findings.end_it(release.plan.rules) || release.deployment.is_over || done_in.is_zero() {

@@ -42,7 +42,7 @@ pub async fn before(release: &mut Release, call: &mut Call) -> Result<Step, Faul
 /// At a step: holds green until every gate has passed on what was seen of it, or the policy's time is over.
 pub async fn at(release: &mut Release, call: &mut Call) -> Result<Step, Fault> {
     let green = weight(release, call);
-    let is_served = release.rollout.served.is_none_or(|served| served + SAME >= green);
+    let is_served = release.rollout.served.is_none_or(|served| served > 0.0 && served + SAME >= green);
     // It is not known whether ECS calls before or after it shifts; without a shift there is nothing to wait for. With all
     // of the traffic, the stage after the shift waits.
     if !is_served || green + SAME >= 100.0 {
