@@ -119,6 +119,9 @@ pub struct Doubts {
     pub no_hook_before_last_step: bool,
 }
 
+/// Three days of the lab's minutes, or so.
+const LONG_PAST: Duration = Duration::from_hours(6);
+
 /// A way in which all scenarios can be played, whatever they say themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
@@ -334,7 +337,12 @@ impl Scenario {
             Way::EcsBlueGreen => ShiftSpec { all_at_once: true, ..ShiftSpec::default() },
             Way::EcsRolling => ShiftSpec { rolling: true, ..ShiftSpec::default() },
         };
-        Some(Self { shift, controller: way.controller(), ..self.clone() })
+        let mut service = self.service.clone();
+        if way == Way::EcsRolling {
+            // Both versions share a target group: there is only the past to compare with.
+            service.past = Span(LONG_PAST.max(service.past.0));
+        }
+        Some(Self { shift, service, controller: way.controller(), ..self.clone() })
     }
 
     /// Length of CodeDeploy's minute.

@@ -44,7 +44,7 @@ pub async fn look(
     let queries: Vec<Query> = sides.iter().flat_map(Sides::all).cloned().collect();
     let set = metrics::read(&release.aws, &queries, &read).await?;
     let weights: f64 = changed.iter().map(|(_, changed)| changed.weight).sum();
-    let all = Chances::of_changes(release.plan.false_rollback_rate);
+    let all = Chances::of_changes(&release.plan);
     let shifting = read.index_of(span.shift.as_millisecond()).unwrap_or(HISTORY)..HISTORY;
     Ok(changed
         .iter()

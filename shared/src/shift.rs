@@ -39,7 +39,7 @@ pub async fn look(
     }
     let span = Span { shift: began, from: began, until: Timestamp::MAX };
     let seen = traffic::look(release, &release.plan.traffic, span, now).await?;
-    report::looked(about, release, &seen);
+    report::looked(about, release, &seen.findings, seen.window.periods);
     findings = findings.and("traffic", Ok(seen.findings));
     let ends = findings.end_it(rules);
     if ends {

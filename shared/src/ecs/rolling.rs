@@ -161,15 +161,13 @@ pub async fn look(release: &mut Release, about: &About, now: Timestamp) -> Resul
         findings = findings.and("alarms", preflight::alarms(release).await);
     }
     let gates = &release.plan.bake;
-    match traffic::look(release, gates, span, now).await {
-        Ok(seen) => {
-            report::looked(about, release, &seen);
-            findings = findings.and("traffic", Ok(seen.findings));
-        }
-        Err(fault) if fault.may_heal() && !findings.any_fail() => return Err(fault),
-        Err(fault) => findings = findings.and("traffic", Err(fault)),
+    if !findings.any_fail() {
+        let traffic::Seen { findings: limits, window, .. } = traffic::look(release, gates, span, now).await?;
+        let mut seen = change::look(release, gates, span, now).await?;
+        seen.extend(limits);
+        report::looked(about, release, &seen, window.periods);
+        findings = findings.and("traffic", Ok(seen));
     }
-    findings = findings.and("changes", change::look(release, gates, span, now).await);
     let all_in = until.saturating_add(sampling.ingestion_delay).unwrap_or(Timestamp::MAX);
     let done_in = Duration::try_from(all_in.duration_since(now)).unwrap_or_default();
     if release.deployment.is_over && findings.any_fail() {

@@ -9,7 +9,7 @@ use super::Call;
 use crate::bake;
 use crate::carry::Step;
 use crate::clock;
-use crate::event::Stage;
+use crate::event::{LifecycleStage, Stage};
 use crate::fault::Fault;
 use crate::hook::Release;
 use crate::metrics::Window;
@@ -42,10 +42,9 @@ pub async fn before(release: &mut Release, call: &mut Call) -> Result<Step, Faul
 /// At a step: holds green until every gate has passed on what was seen of it, or the policy's time is over.
 pub async fn at(release: &mut Release, call: &mut Call) -> Result<Step, Fault> {
     let green = weight(release, call);
-    let is_served = release.rollout.served.is_none_or(|served| served > 0.0 && served + SAME >= green);
     // It is not known whether ECS calls before or after it shifts; without a shift there is nothing to wait for. With all
     // of the traffic, the stage after the shift waits.
-    if !is_served || green + SAME >= 100.0 {
+    if !is_served(release, call, green) || green + SAME >= 100.0 {
         return so_far(release, call, release.rollout.served.unwrap_or(green)).await;
     }
     let now = clock::now();
@@ -88,14 +87,20 @@ async fn so_far(release: &mut Release, call: &mut Call, green: f64) -> Result<St
     Ok(Step::Done(Findings::new().and("traffic", Ok(vec![Finding::new("traffic", Outcome::Pass, judged)]))))
 }
 
-/// When production traffic began to shift. Carried from earlier calls where ECS does that; else it is now at the first
-/// step, and later what the requests of both versions show.
-async fn began(release: &Release, call: &mut Call, green: f64, now: Timestamp) -> Result<Timestamp, Fault> {
+/// When production traffic began to shift. Carried from earlier calls where ECS does that; else it is now when the first
+/// step is there, and later what the requests of both versions show.
+async fn began(
+    release: &Release,
+    call: &mut Call,
+    green: f64,
+    now: Timestamp,
+) -> Result<Timestamp, Fault> {
     if let Some(began) = call.shift_began {
         return Ok(began);
     }
     let first_step = 100.0 * release.rollout.schedule.first().map_or(1.0, |step| step.share);
-    let began = if green <= first_step + SAME && first_step < 100.0 {
+    let is_there = call.stage == LifecycleStage::ProductionTrafficShift && is_served(release, call, green);
+    let began = if is_there && green <= first_step + SAME {
         call.since
     } else {
         let since = release.deployment.started.unwrap_or(call.since);
@@ -103,6 +108,12 @@ async fn began(release: &Release, call: &mut Call, green: f64, now: Timestamp) -
     };
     call.shift_began = Some(began);
     Ok(began)
+}
+
+/// Whether the listener already serves what the call asks for; taken for granted where there is no listener to ask.
+fn is_served(release: &Release, call: &Call, green: f64) -> bool {
+    let asked = call.weight().unwrap_or(green);
+    release.rollout.served.is_none_or(|served| served > 0.0 && served + SAME >= asked)
 }
 
 /// Green's share of production traffic in percent: what the event says, else what ECS has been asked for.

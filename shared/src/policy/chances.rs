@@ -38,9 +38,11 @@ impl Chances {
         self.all * compared.weight / self.weights
     }
 
-    /// What is left of `false_rollback_rate` for changes that are judged after the shift.
-    pub fn of_changes(false_rollback_rate: f64) -> f64 {
-        false_rollback_rate * (1.0 - defaults::SHARE_OF_COMPARISONS)
+    /// What is left of `false_rollback_rate` for changes that are judged after the shift: all of it, where a plan compares
+    /// nothing.
+    pub fn of_changes(plan: &Plan) -> f64 {
+        let spent = if Self::new(plan).weights > 0.0 { defaults::SHARE_OF_COMPARISONS } else { 0.0 };
+        plan.false_rollback_rate * (1.0 - spent)
     }
 }
 

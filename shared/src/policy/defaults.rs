@@ -58,28 +58,35 @@ pub const USUAL_PERIODS: usize = 15;
 /// The gates while traffic shifts, without a policy: as far as CloudWatch can tell the versions apart.
 pub fn gates(front: Front) -> Vec<Gate> {
     match front {
-        Front::Application | Front::Shared => of_an_application_load_balancer(),
+        Front::Application => of_an_application_load_balancer(),
+        // What becomes of them is in `Plan::fitted`. As few as possible: the past of a few days can show only so much.
+        Front::Shared => vec![
+            compared("server errors", errors("HTTPCode_Target_5XX_Count"), COMPARISON, 1.0),
+            compared("slow requests", slow(), SLOW_COMPARISON, 1.0),
+        ],
         Front::Network => vec![unhealthy_targets("AWS/NetworkELB")],
         Front::None => Vec::new(),
     }
 }
 
+fn compared(name: &str, events: Events, comparison: Comparison, weight: f64) -> Gate {
+    Gate { name: name.to_owned(), rule: Rule::Compared(Compared { events, comparison, weight }) }
+}
+
+fn errors(bad: &str) -> Events {
+    Events::Counts { bad: Metric::of_target_group(bad), of: Metric::of_target_group("RequestCount") }
+}
+
+fn slow() -> Events {
+    Events::Slow { metric: Metric::of_target_group("TargetResponseTime"), than: SlowerThan::Usual }
+}
+
 fn of_an_application_load_balancer() -> Vec<Gate> {
-    let compared = |name: &str, events: Events, comparison: Comparison, weight: f64| Gate {
-        name: name.to_owned(),
-        rule: Rule::Compared(Compared { events, comparison, weight }),
-    };
-    let errors = |bad: &str| Events::Counts {
-        bad: Metric::of_target_group(bad),
-        of: Metric::of_target_group("RequestCount"),
-    };
-    let slow =
-        Events::Slow { metric: Metric::of_target_group("TargetResponseTime"), than: SlowerThan::Usual };
     vec![
         // Weights: what goes wrong most often may spend most. Connections fail all at once or not at all.
         compared("server errors", errors("HTTPCode_Target_5XX_Count"), COMPARISON, 6.0),
         compared("connection errors", errors("TargetConnectionErrorCount"), COMPARISON, 1.0),
-        compared("slow requests", slow, SLOW_COMPARISON, 3.0),
+        compared("slow requests", slow(), SLOW_COMPARISON, 3.0),
         unhealthy_targets(LOAD_BALANCER_NAMESPACE),
     ]
 }

@@ -125,7 +125,7 @@ pub fn replay(recording: &Recording, plan: &Plan) -> Replay {
 /// Judges a change after the shift, as the bake does: rolls back at the first minute at which its chance is at most what
 /// the plan leaves for changes.
 fn judge_change(change: &Change, plan: &Plan) -> Replay {
-    let limit = Chances::of_changes(plan.false_rollback_rate);
+    let limit = Chances::of_changes(plan);
     let tolerate = tolerated(change, plan);
     let planned = change.values.len() - change.change_at;
     let mut last = None;

@@ -10,8 +10,7 @@ use crate::event::{DeploymentId, Stage};
 use crate::fault::Fault;
 use crate::hook::Release;
 use crate::recording::Traffic;
-use crate::traffic::Seen;
-use crate::verdict::Verdict;
+use crate::verdict::{Finding, Verdict};
 
 /// CloudWatch Logs takes no event above 256 KiB from Lambda without breaking it up; a day of minutes is longer.
 const LONGEST: usize = 250_000;
@@ -51,9 +50,8 @@ pub fn failure(stage: Stage, about: Option<&About>, fault: &Fault) {
 }
 
 /// Logs a look that changes nothing yet, with the values that it saw.
-pub fn looked(about: &About, release: &Release, seen: &Seen) {
-    let readings: Vec<Value> = seen
-        .findings
+pub fn looked(about: &About, release: &Release, findings: &[Finding], periods: usize) {
+    let readings: Vec<Value> = findings
         .iter()
         .map(|finding| {
             json!({
@@ -72,7 +70,7 @@ pub fn looked(about: &About, release: &Release, seen: &Seen) {
         "deployment_id": about.deployment_id,
         "stage": about.stage.name(),
         "weight": release.rollout.green.tasks.map(|tasks| tasks.weight),
-        "periods": seen.window.periods,
+        "periods": periods,
         "readings": readings,
     }));
 }
