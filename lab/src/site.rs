@@ -63,6 +63,8 @@ pub enum Controller {
         strategy: Strategy,
         /// What is called at which stage.
         hooks: Vec<EcsHook>,
+        /// ECS's minutes that it watches the alarms after the last step.
+        bake_minutes: f64,
         /// What ECS does where nobody has looked.
         doubts: EcsDoubts,
     },
@@ -145,27 +147,26 @@ impl Site {
                     account.services.codedeploy.add_past(past(&spec.name, &site.group, shift, brought));
                 }
             }
-            Controller::Ecs { strategy, hooks, doubts } => account.services.ecs.add_service(EcsService {
-                tags: vec![("shiftgate".to_owned(), "watch".to_owned())],
-                routing: Some(routing(&balancer, names)?),
-                strategy,
-                hooks,
-                doubts,
-                alarms: (!spec.alarms.is_empty()).then_some(EcsAlarms { names: spec.alarms, rollback: true }),
-                circuit_breaker: Some(CircuitBreaker { rollback: true }),
-                // An update without a bake is over before a metric of it is there.
-                bake_minutes: if matches!(strategy, Strategy::Rolling { .. }) { ROLLING_BAKE } else { 0.0 },
-                next_version: spec.green,
-                live: (!spec.first_deployment).then(|| Arc::clone(&site.blue)),
-                ..EcsService::new(Arc::clone(&site.service), None, spec.tasks)
-            })?,
+            Controller::Ecs { strategy, hooks, bake_minutes, doubts } => {
+                account.services.ecs.add_service(EcsService {
+                    tags: vec![("shiftgate".to_owned(), "watch".to_owned())],
+                    routing: Some(routing(&balancer, names)?),
+                    strategy,
+                    hooks,
+                    doubts,
+                    alarms: (!spec.alarms.is_empty())
+                        .then_some(EcsAlarms { names: spec.alarms, rollback: true }),
+                    circuit_breaker: Some(CircuitBreaker { rollback: true }),
+                    bake_minutes,
+                    next_version: spec.green,
+                    live: (!spec.first_deployment).then(|| Arc::clone(&site.blue)),
+                    ..EcsService::new(Arc::clone(&site.service), None, spec.tasks)
+                })?
+            }
         }
         Ok(site)
     }
 }
-
-/// ECS's minutes in which it watches the alarms of a rolling update.
-const ROLLING_BAKE: f64 = 10.0;
 
 /// The rules by which ECS shifts traffic: the first of each listener.
 fn routing(balancer: &LoadBalancer, target_groups: [String; 2]) -> Result<Routing> {

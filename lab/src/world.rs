@@ -26,6 +26,8 @@ use crate::underway::{Happening, Happenings, Moment, Underway};
 
 /// Longest play; a scenario that is not over by then has hung.
 const LONGEST: Duration = Duration::from_mins(6);
+/// ECS's minutes in which it watches the alarms of a rolling update.
+const ROLLING_BAKE: f64 = 10.0;
 /// How often the users' experience is told.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -195,6 +197,8 @@ fn site_spec(scenario: &Scenario, account: &Account) -> SiteSpec {
         scenario::Controller::Ecs => site::Controller::Ecs {
             strategy: scenario.shift.strategy(),
             hooks: ecs_hooks(account),
+            // A rolling update that ends at once is over before a metric of it is there.
+            bake_minutes: if scenario.shift.rolling { ROLLING_BAKE } else { 0.0 },
             doubts: scenario.doubts.into(),
         },
     };

@@ -5,10 +5,9 @@
 
 mod common;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{HOOKS, POLICY, Waiting, answer, wait_until};
+use common::{HOOKS, POLICY, Waiting, answer, aws_config, wait_until};
 use serde_json::{Value, json};
 use shiftgate::aws::Aws;
 use shiftgate::environment::Environment;
@@ -180,7 +179,7 @@ async fn a_panicking_check_is_reported_as_failed() {
     for stage in stages {
         let waiting = Waiting::at(stage.lifecycle_event()).await;
         let id = waiting.deploy().await;
-        let aws = Aws::new(&aws_config(&waiting));
+        let aws = Aws::new(&aws_config(&waiting.account));
         let panics = async |_: &mut hook::Release, _: &_| -> hook::Ended { panic!("a bug in a check") };
         let answer = hook::handle(stage, &panics, &aws, &Environment::default(), &waiting.payload(&id), 0)
             .await
@@ -189,19 +188,6 @@ async fn a_panicking_check_is_reported_as_failed() {
         assert!(answer["reason"].as_str().unwrap().contains("a bug in a check"), "{answer:#}");
         assert_eq!(waiting.report(&id), Some(false), "{stage}");
     }
-}
-
-fn aws_config(waiting: &Waiting) -> aws_config::SdkConfig {
-    let credentials = aws_sdk_cloudwatch::config::Credentials::new("lab", "lab", None, None, "test");
-    aws_config::SdkConfig::builder()
-        .behavior_version(aws_config::BehaviorVersion::latest())
-        .region(aws_config::Region::from_static("eu-west-1"))
-        .endpoint_url(format!("http://{}", waiting.account.address()))
-        .credentials_provider(aws_sdk_cloudwatch::config::SharedCredentialsProvider::new(credentials))
-        .sleep_impl(aws_sdk_cloudwatch::config::SharedAsyncSleep::new(
-            aws_smithy_async::rt::sleep::TokioSleep::new(),
-        ))
-        .build()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,19 +229,4 @@ async fn a_bake_longer_than_the_invocation_is_handed_over_and_answered() {
     assert_eq!(handed["handed_over_to"], format!("{id}-bake"), "{handed:#}");
     assert_eq!(waiting.report(&id), None, "the hook itself has not answered");
     wait_until("the watch's report", || waiting.report(&id) == Some(true)).await;
-}
-
-/// Invariant 9: each function's role holds exactly the actions that it calls. The permission question makes every
-/// function call all of them.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_roles_hold_exactly_what_is_called() {
-    let waiting = Waiting::at("BeforeInstall").await;
-    let id = waiting.deploy().await;
-    let answer = answer(&waiting.invoke("before-install", &waiting.payload(&id)).await);
-    assert_eq!(answer["answer"], "Succeeded", "{answer:#}");
-    for function in &waiting.account.template.functions {
-        let called: BTreeSet<String> =
-            waiting.calls(&function.binary).into_iter().map(|(action, _)| action).collect();
-        assert_eq!(called, function.actions, "{}", function.binary);
-    }
 }

@@ -8,9 +8,11 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shiftgate::event::LifecycleStage;
 use shiftgate_lab::account::{Account, AccountSpec};
 use shiftgate_lab::application::Behaviour;
 use shiftgate_lab::codedeploy::{EventStatus, Hook, Pace, Shift};
+use shiftgate_lab::ecs::{EcsDoubts, ServiceDeploymentStatus, Strategy};
 use shiftgate_lab::lambda::{FunctionError, Invocation};
 use shiftgate_lab::site::{Controller, PAST, Site, SiteSpec};
 
@@ -69,40 +71,14 @@ impl Waiting {
 
     /// The same with a policy and a hook timeout.
     pub async fn with(event: &'static str, policy: &str, hook_timeout: Duration) -> Self {
-        let account = Account::start(&AccountSpec {
-            project: project(),
-            binaries: binaries().to_owned(),
-            pace: Pace { minute: Duration::from_millis(200), hook_timeout },
-            ingestion_delay: Duration::ZERO,
-            retry_delays: [Duration::from_millis(100); 2],
-            port: 0,
-        })
-        .await
-        .unwrap();
-        account.services.cloudwatch.set_alarm_state("quiet", false);
-        account.services.parameters.put("/shiftgate/token", "secret", true);
+        let account = account(hook_timeout).await;
         let execution = format!("{event}-execution");
-        let site = Site::start(
-            &account,
-            SiteSpec {
-                name: "shop".to_owned(),
-                tasks: 1,
-                requests_per_second: 0.0,
-                past: PAST,
-                test_listener: true,
-                first_deployment: false,
-                blue: Behaviour::default(),
-                green: Behaviour::default(),
-                controller: Controller::CodeDeploy {
-                    shift: Shift::AllAtOnce,
-                    hooks: BTreeMap::from([(event, Hook::Wait(execution.clone()))]),
-                },
-                alarms: vec!["group-alarm".to_owned()],
-                policy: Some(policy.to_owned()),
-            },
-        )
-        .await
-        .unwrap();
+        let controller = Controller::CodeDeploy {
+            shift: Shift::AllAtOnce,
+            hooks: BTreeMap::from([(event, Hook::Wait(execution.clone()))]),
+        };
+        let spec = SiteSpec { policy: Some(policy.to_owned()), ..site_spec(controller) };
+        let site = Site::start(&account, spec).await.unwrap();
         account.services.cloudwatch.set_alarm_state("group-alarm", false);
         Self { account, site, event, execution }
     }
@@ -158,6 +134,123 @@ impl Waiting {
             .map(|call| (call.action.clone(), call.error.clone()))
             .collect()
     }
+}
+
+/// A service whose deployment by ECS stands at its first traffic step for hours, with no hook of its own: tests call the
+/// function with the events that they make.
+pub struct EcsWaiting {
+    pub account: Account,
+    pub site: Site,
+    pub deployment: String,
+}
+
+impl EcsWaiting {
+    /// Starts the account and the deployment, and waits until green has traffic.
+    pub async fn start(first_deployment: bool) -> Self {
+        let strategy = Strategy::Canary { percent: 10.0, bake_minutes: 1440.0 };
+        Self::with(first_deployment, strategy, 0.0).await
+    }
+
+    /// The same with any strategy, and with so many requests per second.
+    pub async fn with(first_deployment: bool, strategy: Strategy, requests_per_second: f64) -> Self {
+        let account = account(Duration::from_mins(1)).await;
+        let bake_minutes = if matches!(strategy, Strategy::Rolling { .. }) { 300.0 } else { 0.0 };
+        let controller =
+            Controller::Ecs { strategy, hooks: Vec::new(), bake_minutes, doubts: EcsDoubts::default() };
+        let spec = SiteSpec { first_deployment, requests_per_second, ..site_spec(controller) };
+        let site = Site::start(&account, spec).await.unwrap();
+        account.services.cloudwatch.set_alarm_state("group-alarm", false);
+        let ecs = &account.services.ecs;
+        let deployment = ecs.deploy(&site.application, &site.group, None).unwrap();
+        let waiting = Self { account, site, deployment };
+        wait_until("green has traffic", || waiting.is_waiting()).await;
+        waiting
+    }
+
+    /// Whether green has traffic, or, in a rolling update, tasks.
+    pub fn is_waiting(&self) -> bool {
+        let record = self.account.services.ecs.deployment(&self.deployment).unwrap();
+        let rolling = matches!(record.service.strategy, Strategy::Rolling { .. });
+        record.target.production_weight > 0.0 || (rolling && record.started.is_some())
+    }
+
+    /// The sample event of a stage, about this deployment.
+    pub fn event(&self, stage: LifecycleStage) -> Value {
+        let name = stage.as_str().to_lowercase().replace('_', "-");
+        let path = project().join(format!("events/ecs-{name}.json"));
+        let text = std::fs::read_to_string(path).unwrap();
+        let record = self.account.services.ecs.deployment(&self.deployment).unwrap();
+        let text = text.replace(
+            "arn:aws:ecs:eu-west-1:123456789012:service-revision/lab/ecs-lifecycle/0000000000000000002",
+            &record.target.revision,
+        );
+        let mut event: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(event["lifecycleStage"], stage.as_str());
+        event["resourceArn"] = self.deployment.clone().into();
+        event
+    }
+
+    /// Calls a function and waits for its answer.
+    pub async fn invoke(&self, binary: &str, payload: &Value) -> Invocation {
+        let name = &self.account.template.function(binary).unwrap().name;
+        self.account.services.lambda.invoke(name, payload.to_string().into_bytes()).await.unwrap()
+    }
+
+    /// Stops the deployment, and waits until it is rolled back.
+    pub async fn stop(&self) {
+        let body = json!({"serviceDeploymentArn": self.deployment}).to_string();
+        self.account.services.ecs.handle("StopServiceDeployment", body.as_bytes()).unwrap();
+        let status = || self.account.services.ecs.deployment(&self.deployment).unwrap().status;
+        wait_until("the rollback", || status() == ServiceDeploymentStatus::RollbackSuccessful).await;
+    }
+}
+
+/// An account whose functions and controllers are quick.
+async fn account(hook_timeout: Duration) -> Account {
+    let account = Account::start(&AccountSpec {
+        project: project(),
+        binaries: binaries().to_owned(),
+        pace: Pace { minute: Duration::from_millis(200), hook_timeout },
+        ingestion_delay: Duration::ZERO,
+        retry_delays: [Duration::from_millis(100); 2],
+        port: 0,
+    })
+    .await
+    .unwrap();
+    account.services.cloudwatch.set_alarm_state("quiet", false);
+    account.services.parameters.put("/shiftgate/token", "secret", true);
+    account
+}
+
+/// A service without users.
+fn site_spec(controller: Controller) -> SiteSpec {
+    SiteSpec {
+        name: "shop".to_owned(),
+        tasks: 1,
+        requests_per_second: 0.0,
+        past: PAST,
+        test_listener: true,
+        first_deployment: false,
+        blue: Behaviour::default(),
+        green: Behaviour::default(),
+        controller,
+        alarms: vec!["group-alarm".to_owned()],
+        policy: Some(POLICY.to_owned()),
+    }
+}
+
+/// An SDK configuration for the account, as a caller that may do everything.
+pub fn aws_config(account: &Account) -> aws_config::SdkConfig {
+    let credentials = aws_sdk_cloudwatch::config::Credentials::new("lab", "lab", None, None, "test");
+    aws_config::SdkConfig::builder()
+        .behavior_version(aws_config::BehaviorVersion::latest())
+        .region(aws_config::Region::from_static("eu-west-1"))
+        .endpoint_url(format!("http://{}", account.address()))
+        .credentials_provider(aws_sdk_cloudwatch::config::SharedCredentialsProvider::new(credentials))
+        .sleep_impl(aws_sdk_cloudwatch::config::SharedAsyncSleep::new(
+            aws_smithy_async::rt::sleep::TokioSleep::new(),
+        ))
+        .build()
 }
 
 /// The JSON that a function answered.

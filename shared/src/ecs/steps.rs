@@ -89,12 +89,7 @@ async fn so_far(release: &mut Release, call: &mut Call, green: f64) -> Result<St
 
 /// When production traffic began to shift. Carried from earlier calls where ECS does that; else it is now when the first
 /// step is there, and later what the requests of both versions show.
-async fn began(
-    release: &Release,
-    call: &mut Call,
-    green: f64,
-    now: Timestamp,
-) -> Result<Timestamp, Fault> {
+async fn began(release: &Release, call: &mut Call, green: f64, now: Timestamp) -> Result<Timestamp, Fault> {
     if let Some(began) = call.shift_began {
         return Ok(began);
     }
