@@ -52,8 +52,7 @@ async fn green_replaces_blue_within_the_limits() {
         let (played, seen_fewest, seen_most) = watched(&world).await;
         assert_eq!(played.record.status, ServiceDeploymentStatus::Successful, "{minimum} {maximum}");
         assert_eq!(played.told, ["SCALE_UP", "BAKE_TIME", "CLEAN_UP"]);
-        assert!(seen_fewest >= fewest, "{minimum} {maximum}: {seen_fewest} were ready");
-        assert!(seen_most <= most, "{minimum} {maximum}: there were {seen_most}");
+        assert_eq!((seen_fewest, seen_most), (fewest, most), "{minimum} {maximum}");
         assert_eq!(world.counts(&played.record.target.revision), (4, 0));
         assert_eq!(world.counts(&played.record.source[0].revision), (0, 0));
     }
