@@ -11,6 +11,7 @@ pub mod application;
 pub mod cloudwatch;
 pub mod codedeploy;
 pub mod ecs;
+pub mod ecs_site;
 pub mod elbv2;
 pub mod endpoint;
 pub mod fault;

@@ -12,7 +12,8 @@ use crate::account::Account;
 use crate::application::Behaviour;
 use crate::codedeploy::{AutoRollback, Creator, DeploymentRecord, EventStatus, Group, Hook, Shift, Status};
 use crate::load_balancer::{
-    HealthCheck, ListenerKind, LoadBalancer, LoadBalancerSpec, Recorder, TargetGroupSpec, TargetState,
+    HealthCheck, ListenerKind, LoadBalancer, LoadBalancerSpec, Recorder, RuleSpec, TargetGroupSpec,
+    TargetState,
 };
 use crate::past::Past;
 use crate::service::{Label, Service, TaskSet};
@@ -69,8 +70,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 impl Site {
     /// Starts a service with its old version healthy.
     pub async fn start(account: &Account, spec: SiteSpec) -> Result<Self> {
-        let balancer = balancer(account, &spec).await?;
-        let names = spec_names(&spec);
+        let names = group_names(&spec.name);
+        let balancer = balancer(account, &spec.name, &spec.blue, spec.test_listener, Vec::new()).await?;
         let service = Arc::new(Service::new("lab", &spec.name, Some(Arc::clone(&balancer))));
         let blue = service.start(Label::Blue, &names[0], spec.tasks, &spec.blue).await?;
         if !spec.first_deployment {
@@ -139,20 +140,28 @@ fn past_id(name: &str) -> String {
     format!("d-PAST{}", letters.to_ascii_uppercase())
 }
 
-fn spec_names(spec: &SiteSpec) -> [String; 2] {
-    [format!("{}-one", spec.name), format!("{}-two", spec.name)]
+/// Names of the two target groups of a service.
+pub(crate) fn group_names(service: &str) -> [String; 2] {
+    [format!("{service}-one"), format!("{service}-two")]
 }
 
-async fn balancer(account: &Account, spec: &SiteSpec) -> Result<Arc<LoadBalancer>> {
+/// A balancer that the account's API knows, with the target groups of [`group_names`].
+pub(crate) async fn balancer(
+    account: &Account,
+    name: &str,
+    version: &Behaviour,
+    test_listener: bool,
+    rules: Vec<RuleSpec>,
+) -> Result<Arc<LoadBalancer>> {
     let health_check = HealthCheck {
-        path: spec.blue.health_path.clone(),
+        path: version.health_path.clone(),
         interval: Duration::from_millis(500),
         timeout: Duration::from_secs(2),
         healthy_threshold: 2,
         unhealthy_threshold: 2,
         ..HealthCheck::default()
     };
-    let target_groups = spec_names(spec).map(|name| TargetGroupSpec {
+    let target_groups = group_names(name).map(|name| TargetGroupSpec {
         name,
         health_check: health_check.clone(),
         deregistration_delay: Duration::from_secs(2),
@@ -161,19 +170,15 @@ async fn balancer(account: &Account, spec: &SiteSpec) -> Result<Arc<LoadBalancer
     let recorder: Recorder = Arc::new(move |namespace, metric, dimensions, at, value| {
         cloudwatch.record(namespace, metric, dimensions, at, value);
     });
-    let balancer_spec = LoadBalancerSpec {
-        name: spec.name.clone(),
-        target_groups,
-        test_listener: spec.test_listener,
-        rules: Vec::new(),
-    };
+    let balancer_spec = LoadBalancerSpec { name: name.to_owned(), target_groups, test_listener, rules };
     let balancer =
         LoadBalancer::start(balancer_spec, recorder).await.context("failed to start a load balancer")?;
     account.add_balancer(Arc::clone(&balancer));
     Ok(balancer)
 }
 
-async fn healthy(balancer: &LoadBalancer, group: &str) -> Result<()> {
+/// Waits until all targets of a group are healthy.
+pub(crate) async fn healthy(balancer: &LoadBalancer, group: &str) -> Result<()> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let health = balancer.health(group)?;

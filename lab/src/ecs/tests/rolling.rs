@@ -26,10 +26,11 @@ async fn watched(world: &World) -> (Played, usize, usize) {
     let (mut fewest, mut most) = (usize::MAX, 0);
     let watch = async {
         loop {
-            let state = world.ecs.lock();
-            let sets: Vec<_> =
-                state.revisions.values().filter_map(|revision| revision.tasks.clone()).collect();
-            drop(state);
+            let sets = {
+                let state = world.ecs.lock();
+                let tasks = state.revisions.values().filter_map(|revision| revision.tasks.clone());
+                tasks.collect::<Vec<_>>()
+            };
             fewest = fewest.min(sets.iter().map(|set| world.service.readiness(set).ready).sum());
             most = most.max(sets.iter().map(|set| set.desired()).sum());
             // Finer than the engine's own looks.
