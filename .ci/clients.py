@@ -318,6 +318,119 @@ def a_stopped_canary_is_rolled_back_and_its_watch_ends():
     aws_refuses("ExecutionAlreadyExists", *start, look)
 
 
+# ---- ECS's own deployment
+
+ECS_SERVICE = "arn:aws:ecs:eu-west-1:123456789012:service/lab/ecs-lifecycle"
+ECS_DEPLOYMENT = ECS_SERVICE.replace(":service/", ":service-deployment/") + "/SampleDeployment00001"
+OF_ECS_SERVICE = ["--cluster", "lab", "--service", "ecs-lifecycle"]
+
+
+def ecs_deployment() -> dict:
+    answer = aws("ecs", "describe-service-deployments", "--service-deployment-arns", ECS_DEPLOYMENT)
+    equal(answer["failures"], [], "failures")
+    return answer["serviceDeployments"][0]
+
+
+def ecs_rules(kind: str) -> list[dict]:
+    """The rules beside the production or test rule of the service, with it."""
+    revision = ecs_deployment()["targetServiceRevision"]["arn"]
+    revisions = aws("ecs", "describe-service-revisions", "--service-revision-arns", revision)["serviceRevisions"]
+    rule = revisions[0]["loadBalancers"][0]["advancedConfiguration"][f"{kind}ListenerRule"]
+    listener = rule.replace(":listener-rule/", ":listener/").rsplit("/", 1)[0]
+    rules = aws("elbv2", "describe-rules", "--listener-arn", listener)["Rules"]
+    equal(aws("elbv2", "describe-rules", "--rule-arns", rule)["Rules"], rules[:1], "the rule by its ARN")
+    return rules
+
+
+def rule_weights(rule: dict) -> list[int]:
+    return [group["Weight"] for group in rule["Actions"][0]["ForwardConfig"]["TargetGroups"]]
+
+
+@check
+def an_ecs_deployment_waits_at_its_pause():
+    seen = ecs_deployment()
+    equal((seen["status"], seen["lifecycleStage"]), ("IN_PROGRESS", "POST_TEST_TRAFFIC_SHIFT"), "the deployment")
+    configuration = seen["deploymentConfiguration"]
+    equal(configuration["canaryConfiguration"], {"canaryPercent": 10.0, "canaryBakeTimeInMinutes": 600}, "the canary")
+    equal(configuration["lifecycleHooks"][0]["lifecycleStages"], ["POST_TEST_TRAFFIC_SHIFT"], "the hook's stages")
+    hook = seen["lifecycleHookDetails"][0]
+    equal((hook["hookId"], hook["status"]), ("ecs-pause-sample", "AWAITING_ACTION"), "the hook")
+    green, [blue] = seen["targetServiceRevision"], seen["sourceServiceRevisions"]
+    for side, test, production in [(green, 100.0, 0.0), (blue, 0.0, 100.0)]:
+        weights = side["requestedTestTrafficWeight"], side["requestedProductionTrafficWeight"]
+        equal(weights, (test, production), f"weights of {side['arn']}")
+        equal((side["requestedTaskCount"], side["runningTaskCount"]), (2, 2), f"tasks of {side['arn']}")
+    missing = aws("ecs", "describe-service-deployments", "--service-deployment-arns", ECS_DEPLOYMENT + "x")
+    equal(missing["failures"][0]["reason"], "MISSING", "reason of an unknown deployment")
+
+
+@check
+def ecs_revisions_tell_where_their_tasks_are():
+    seen = ecs_deployment()
+    arns = [seen["targetServiceRevision"]["arn"], seen["sourceServiceRevisions"][0]["arn"]]
+    answer = aws("ecs", "describe-service-revisions", "--service-revision-arns", *arns, arns[0] + "0")
+    equal([each["reason"] for each in answer["failures"]], ["MISSING"], "failures")
+    groups = [each["resolvedConfiguration"]["loadBalancers"][0]["targetGroupArn"] for each in answer["serviceRevisions"]]
+    equal(["-two/" in groups[0], "-one/" in groups[1]], [True, True], "the target groups")
+    for group in groups:
+        described = aws("elbv2", "describe-target-health", "--target-group-arn", group)["TargetHealthDescriptions"]
+        equal([each["TargetHealth"]["State"] for each in described], ["healthy"] * 2, f"states in {group}")
+
+
+@check
+def ecs_deployments_are_listed():
+    def listed(*filters: str) -> list[str]:
+        answer = aws("ecs", "list-service-deployments", *OF_ECS_SERVICE, *filters)
+        return [each["serviceDeploymentArn"].rsplit("/", 1)[1] for each in answer["serviceDeployments"]]
+
+    past = "PASTecslifecycle00000"
+    equal(listed(), ["SampleDeployment00001", past], "all deployments")
+    equal(listed("--status", "SUCCESSFUL"), [past], "those that succeeded")
+    lately = (datetime.now(timezone.utc) - timedelta(minutes=5)).isoformat()
+    equal(listed("--created-at", f"after={lately}"), ["SampleDeployment00001"], "those of now")
+    unknown = ["ecs", "list-service-deployments", "--cluster", "lab", "--service", "nothing"]
+    aws_refuses("ServiceNotFoundException", *unknown)
+
+
+@check
+def an_ecs_service_tells_its_tags_and_deployments():
+    services = ["ecs", "describe-services", "--cluster", "lab", "--services", "ecs-lifecycle", "--include", "TAGS"]
+    service = aws(*services)["services"][0]
+    tags = [{"key": "shiftgate", "value": "watch"}]
+    equal((service["tags"], service["deploymentController"]), (tags, {"type": "ECS"}), "the service")
+    states = sorted((each["status"], each["rolloutState"]) for each in service["deployments"])
+    equal(states, [("ACTIVE", "COMPLETED"), ("PRIMARY", "IN_PROGRESS")], "its deployments")
+    equal(aws("ecs", "list-tags-for-resource", "--resource-arn", service["serviceArn"])["tags"], tags, "its tags")
+
+
+@check
+def rules_are_shown_with_their_conditions():
+    rule, default = ecs_rules("test")
+    equal((rule["Priority"], default["Priority"]), ("10", "default"), "priorities")
+    [condition] = rule["Conditions"]
+    header = {"HttpHeaderName": "x-release", "Values": ["green"]}
+    equal((condition["Field"], condition["HttpHeaderConfig"]), ("http-header", header), "the condition")
+    equal(rule_weights(rule), [0, 100], "weights of test traffic")
+    equal(rule_weights(ecs_rules("production")[0]), [100, 0], "weights of production traffic")
+
+
+@check
+def an_ecs_deployment_goes_on_and_is_stopped_once():
+    goes_on = ["--service-deployment-arn", ECS_DEPLOYMENT, "--hook-id", "ecs-pause-sample", "--action", "CONTINUE"]
+    aws("ecs", "continue-service-deployment", *goes_on)
+    wait_for("canary step", 20, lambda: rule_weights(ecs_rules("production")[0]) == [90, 10])
+    aws_refuses("InvalidParameterException", "ecs", "continue-service-deployment", *goes_on)
+    stop = ["ecs", "stop-service-deployment", "--service-deployment-arn", ECS_DEPLOYMENT]
+    equal(aws(*stop)["serviceDeploymentArn"], ECS_DEPLOYMENT, "what is stopped")
+    aws_refuses("ConflictException", *stop)
+    ended = wait_for("rollback", 20, lambda: (seen := ecs_deployment())["status"] == "ROLLBACK_SUCCESSFUL" and seen)
+    equal(ended["rollback"]["serviceRevisionArn"], ended["sourceServiceRevisions"][0]["arn"], "who serves again")
+    equal(rule_weights(ecs_rules("production")[0]), [100, 0], "weights after the rollback")
+    aws_refuses("ConflictException", *stop)
+    unknown = [*stop[:-1], ECS_DEPLOYMENT + "x"]
+    aws_refuses("ServiceDeploymentNotFoundException", *unknown)
+
+
 # ---- the run
 
 

@@ -137,7 +137,7 @@ fn function_specs(template: &Template, binaries: &Path, address: SocketAddr) -> 
     template.functions.iter().map(spec).collect()
 }
 
-/// EventBridge: hands each event to the functions whose rules match it, and does not wait for them.
+/// `EventBridge`: hands each event to the functions whose rules match it, and does not wait for them.
 fn event_bus(template: &Template, lambda: Arc<Lambda>) -> OnEvent {
     let rules: Vec<_> = template
         .functions

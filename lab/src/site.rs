@@ -148,7 +148,8 @@ impl Site {
                 }
             }
             Controller::Ecs { strategy, hooks, bake_minutes, doubts } => {
-                account.services.ecs.add_service(EcsService {
+                let ecs = &account.services.ecs;
+                ecs.add_service(EcsService {
                     tags: vec![("shiftgate".to_owned(), "watch".to_owned())],
                     routing: Some(routing(&balancer, names)?),
                     strategy,
@@ -161,7 +162,11 @@ impl Site {
                     next_version: spec.green,
                     live: (!spec.first_deployment).then(|| Arc::clone(&site.blue)),
                     ..EcsService::new(Arc::clone(&site.service), None, spec.tasks)
-                })?
+                })?;
+                let at = Timestamp::now().saturating_sub(2 * PAST).unwrap_or(Timestamp::MIN);
+                if let Some(past) = ecs.past(CLUSTER, &spec.name, &ecs_past_id(&spec.name), at) {
+                    ecs.add_past(past);
+                }
             }
         }
         Ok(site)
@@ -197,6 +202,12 @@ fn past(application: &str, group: &str, shift: Shift, brought: Arc<TaskSet>) -> 
 fn past_id(name: &str) -> String {
     let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     format!("d-PAST{}", letters.to_ascii_uppercase())
+}
+
+/// The same for a service deployment of ECS; as long as the real ones.
+fn ecs_past_id(name: &str) -> String {
+    let letters = "PAST".chars().chain(name.chars().filter(char::is_ascii_alphanumeric));
+    letters.chain(std::iter::repeat('0')).take(21).collect()
 }
 
 fn spec_names(spec: &SiteSpec) -> [String; 2] {

@@ -8,7 +8,8 @@ use serde_json::Value;
 use shiftgate_lab::account::{Account, AccountSpec};
 use shiftgate_lab::application::Behaviour;
 use shiftgate_lab::codedeploy::{EventStatus, Hook, Pace, Shift};
-use shiftgate_lab::site::{Controller, PAST, Site, SiteSpec};
+use shiftgate_lab::ecs::{EcsDoubts, EcsHook, HookStatus, Stage, Strategy};
+use shiftgate_lab::site::{CLUSTER, Controller, PAST, Site, SiteSpec};
 
 use crate::show;
 
@@ -21,6 +22,11 @@ const WAITING: [(&str, &str); 6] = [
     ("watch", "AllowTraffic"),
     ("after-allow-traffic", "AfterAllowTraffic"),
 ];
+
+/// The service that ECS deploys itself, the id of its deployment, and of the pause at which that waits.
+const ECS_SERVICE: &str = "ecs-lifecycle";
+const ECS_DEPLOYMENT: &str = "SampleDeployment00001";
+const ECS_PAUSE: &str = "ecs-pause-sample";
 
 /// Short periods, so that an invocation by hand is answered in seconds.
 const POLICY: &str = "
@@ -47,6 +53,7 @@ pub async fn run(project: &Path, binaries: &Path, port: u16) -> Result<bool> {
     for (function, event) in WAITING {
         sites.push(waiting(project, &account, function, event).await?);
     }
+    let (ecs_deployment, _ecs_site) = waiting_ecs(&account).await?;
     show::line("# AWS on this machine. In another terminal:");
     for (name, value) in account.exports() {
         show::line(&format!("export {name}='{value}'"));
@@ -55,6 +62,8 @@ pub async fn run(project: &Path, binaries: &Path, port: u16) -> Result<bool> {
     for (id, site) in &sites {
         show::line(&format!("#   {id}  {}/{}", site.application, site.group));
     }
+    show::line("# And one that ECS runs itself:");
+    show::line(&format!("#   {ecs_deployment}"));
     show::line("# ready; Ctrl-C ends it");
     tokio::signal::ctrl_c().await.context("failed to wait for Ctrl-C")?;
     Ok(true)
@@ -103,6 +112,42 @@ async fn waiting(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok((id, site))
+}
+
+/// A canary of ECS's own that waits before production traffic shifts, until `ContinueServiceDeployment`.
+async fn waiting_ecs(account: &Account) -> Result<(String, Site)> {
+    let site = Site::start(
+        account,
+        SiteSpec {
+            name: ECS_SERVICE.to_owned(),
+            tasks: 2,
+            requests_per_second: 20.0,
+            past: PAST,
+            test_listener: true,
+            first_deployment: false,
+            blue: Behaviour::default(),
+            green: Behaviour::default(),
+            controller: Controller::Ecs {
+                strategy: Strategy::Canary { percent: 10.0, bake_minutes: 600.0 },
+                hooks: vec![EcsHook::wait(ECS_PAUSE, Stage::PostTestTrafficShift)],
+                bake_minutes: 0.0,
+                doubts: EcsDoubts::default(),
+            },
+            alarms: Vec::new(),
+            policy: Some(POLICY.to_owned()),
+        },
+    )
+    .await?;
+    let ecs = &account.services.ecs;
+    let arn = ecs.deploy(CLUSTER, ECS_SERVICE, Some(ECS_DEPLOYMENT))?;
+    let waits = || {
+        let record = ecs.deployment(&arn)?;
+        record.hooks.first().map(|hook| hook.status == HookStatus::AwaitingAction)
+    };
+    while waits() != Some(true) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok((arn, site))
 }
 
 fn sample(path: &Path) -> Result<Value> {

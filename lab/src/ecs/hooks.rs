@@ -208,9 +208,8 @@ impl Run {
     fn number(&self, weight: f64) -> Value {
         match self.service.doubts.weights {
             WeightNumbers::Integers => json!(weight.round() as u64),
-            WeightNumbers::Fractions => json!(weight),
             WeightNumbers::AsNeeded if weight.fract() == 0.0 => json!(weight as u64),
-            WeightNumbers::AsNeeded => json!(weight),
+            WeightNumbers::Fractions | WeightNumbers::AsNeeded => json!(weight),
         }
     }
 }

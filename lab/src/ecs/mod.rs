@@ -41,7 +41,7 @@ use crate::stepfunctions::Invoke;
 pub struct EcsPace {
     /// Length of ECS's minute.
     pub minute: Duration,
-    /// Time until a hook that said IN_PROGRESS without a `callBackDelay` is invoked again; 30 s on AWS. A delay that
+    /// Time until a hook that said `IN_PROGRESS` without a `callBackDelay` is invoked again; 30 s on AWS. A delay that
     /// it names is in real seconds.
     pub default_delay: Duration,
     /// How long the hooks of a stage may take if they have no limit of their own; 24 hours on AWS.
@@ -87,7 +87,7 @@ pub enum EcsHappening {
         stage: Stage,
         /// The function, as the hook names it.
         function: String,
-        /// SUCCEEDED, FAILED or IN_PROGRESS; or why that cannot be told.
+        /// SUCCEEDED, FAILED or `IN_PROGRESS`; or why that cannot be told.
         answer: String,
     },
     /// Traffic shifted.
@@ -117,7 +117,7 @@ pub enum EcsHappening {
     },
 }
 
-/// Takes an event for EventBridge.
+/// Takes an event for `EventBridge`.
 pub type OnEvent = Box<dyn Fn(&Value) + Send + Sync>;
 
 /// The services of all clusters, with their revisions and deployments.
@@ -163,7 +163,7 @@ impl Ecs {
         })
     }
 
-    /// Hands over the events that ECS sends to EventBridge from now on. Only the first call counts.
+    /// Hands over the events that ECS sends to `EventBridge` from now on. Only the first call counts.
     pub fn on_event(&self, take: OnEvent) {
         let _ = self.on_event.set(take);
     }

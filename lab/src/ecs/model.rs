@@ -162,7 +162,7 @@ pub enum HookTarget {
 pub struct EcsHook {
     /// What it does.
     pub target: HookTarget,
-    /// At which stages; not at SCALE_UP, BAKE_TIME and CLEAN_UP.
+    /// At which stages; not at `SCALE_UP`, `BAKE_TIME` and `CLEAN_UP`.
     pub stages: Vec<Stage>,
     /// What each of its invocations gets as `hookDetails`.
     pub details: Option<Value>,
@@ -283,7 +283,7 @@ impl EcsService {
     }
 }
 
-/// When hooks at PRODUCTION_TRAFFIC_SHIFT are called.
+/// When hooks at `PRODUCTION_TRAFFIC_SHIFT` are called.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ProductionHook {
     /// Before the step's traffic shifts.
@@ -307,7 +307,7 @@ pub enum WeightNumbers {
     AsNeeded,
 }
 
-/// How long hookDetails that a hook returned with IN_PROGRESS are passed on to it.
+/// How long `hookDetails` that a hook returned with `IN_PROGRESS` are passed on to it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DetailsCarried {
     /// To its next invocations at the same stage and step.
@@ -320,16 +320,16 @@ pub enum DetailsCarried {
 /// What nobody has confirmed of ECS. The defaults are the most plausible; a gate must hold with any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EcsDoubts {
-    /// When hooks at PRODUCTION_TRAFFIC_SHIFT are called.
+    /// When hooks at `PRODUCTION_TRAFFIC_SHIFT` are called.
     pub production_hook: ProductionHook,
     /// How weights are written in a hook's event.
     pub weights: WeightNumbers,
-    /// How long returned hookDetails are passed on.
+    /// How long returned `hookDetails` are passed on.
     pub hook_details_carried: DetailsCarried,
-    /// Whether hooks at PRE_PRODUCTION_TRAFFIC_SHIFT are called before the step to 100 % too.
+    /// Whether hooks at `PRE_PRODUCTION_TRAFFIC_SHIFT` are called before the step to 100 % too.
     pub pre_production_on_last_step: bool,
-    /// Whether `lifecycleStage` says PRE_PRODUCTION_TRAFFIC_SHIFT. The API's text lists it and its enumeration does not;
-    /// if false, PRODUCTION_TRAFFIC_SHIFT is said in its stead.
+    /// Whether `lifecycleStage` says `PRE_PRODUCTION_TRAFFIC_SHIFT`. The API's text lists it and its enumeration does not;
+    /// if false, `PRODUCTION_TRAFFIC_SHIFT` is said in its stead.
     pub pre_production_shown: bool,
     /// Whether `SERVICE_DEPLOYMENT_FAILED` is sent for every failure; the documentation promises it only with a
     /// circuit breaker.

@@ -204,7 +204,7 @@ pub struct ServiceDeploymentRecord {
     pub circuit_breaker: MonitorStatus,
     /// Tasks that failed so far.
     pub failures: u32,
-    /// hookDetails that hooks returned, by the hook's place in the service's list.
+    /// `hookDetails` that hooks returned, by the hook's place in the service's list.
     pub(super) returned_details: BTreeMap<usize, Map<String, Value>>,
     /// Tells the engine to stop, and of answers to pauses.
     pub(super) stop: watch::Sender<Option<StopType>>,

@@ -75,10 +75,10 @@ impl Run {
                 // A task that does not run may go at any time, one that runs only above the minimum.
                 let idle = leaving - left.ready;
                 let spare = (come.ready + left.ready).saturating_sub(minimum);
-                // As many as were replaced, or one if there is no room for the next.
+                // As many as were replaced, or as many as may go if there is no room for the next.
                 let replaced = (come.ready + leaving).saturating_sub(desired);
-                let wanted = if coming < desired { replaced.max(1) } else { replaced };
-                service.remove(outgoing, wanted.min(idle + spare).min(leaving));
+                let wanted = if coming < desired { leaving } else { replaced };
+                service.remove(outgoing, wanted.min(idle + spare));
             }
             self.rest_until(deadline).await?;
         }

@@ -4,7 +4,7 @@ use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_elasticloadbalancingv2::error::ProvideErrorMetadata;
 use aws_sdk_elasticloadbalancingv2::types::{
-    TargetDescription, TargetHealthReasonEnum, TargetHealthStateEnum,
+    TargetDescription, TargetGroupTuple, TargetHealthReasonEnum, TargetHealthStateEnum,
 };
 use axum::Router;
 use axum::body::Bytes;
@@ -160,7 +160,7 @@ async fn describes_rules_with_their_conditions() {
     let pair = &query.query_string_config().unwrap().values()[0];
     assert_eq!((pair.key(), pair.value()), (Some("version"), Some("green")));
     let weights = rule.actions()[0].forward_config().unwrap().target_groups().iter();
-    assert_eq!(weights.filter_map(|group| group.weight()).collect::<Vec<_>>(), [999, 1]);
+    assert_eq!(weights.filter_map(TargetGroupTuple::weight).collect::<Vec<_>>(), [999, 1]);
 
     let by_arn = client.describe_rules().rule_arns(&arn).send().await.unwrap();
     assert_eq!(by_arn.rules(), std::slice::from_ref(rule));

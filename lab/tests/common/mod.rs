@@ -181,7 +181,7 @@ impl EcsWaiting {
         let text = std::fs::read_to_string(path).unwrap();
         let record = self.account.services.ecs.deployment(&self.deployment).unwrap();
         let text = text.replace(
-            "arn:aws:ecs:eu-west-1:123456789012:service-revision/lab/ecs-lifecycle/0000000000000000002",
+            "arn:aws:ecs:eu-west-1:123456789012:service-revision/lab/ecs-lifecycle/1793255058209869390",
             &record.target.revision,
         );
         let mut event: Value = serde_json::from_str(&text).unwrap();

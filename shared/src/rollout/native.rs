@@ -71,7 +71,13 @@ pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollo
     };
     count_tasks(&found, &mut rollout);
     if let Some(balanced) = new.load_balancers().first() {
-        let [of_blue, of_green] = target_group_arns(&deployment.id, balanced, old, new)?;
+        // A rolling update stays in one group, whatever is left over from another strategy.
+        let rolls = strategy(&found) == ecs::DeploymentStrategy::Rolling;
+        let [of_blue, of_green] = if rolls {
+            shared_group(&deployment.id, balanced, old)?
+        } else {
+            target_group_arns(&deployment.id, balanced, old, new)?
+        };
         let groups = target_groups(aws, &of_blue, &of_green).await?;
         let group = |arn: &String| {
             let found = groups.iter().find(|(group, _)| group.arn == *arn);
@@ -80,7 +86,7 @@ pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollo
                 .ok_or_else(|| missing("target group", arn))
         };
         let (green_group, balancers) = group(&of_green)?;
-        let rules = balanced.advanced_configuration();
+        let rules = balanced.advanced_configuration().filter(|_| !rolls);
         let production = rules.and_then(|rules| rules.production_listener_rule.clone());
         let test = rules.and_then(|rules| rules.test_listener_rule.clone());
         let routes = routes(aws, [production.as_ref(), test.as_ref()], balancers).await?;
@@ -204,6 +210,19 @@ fn test_header(revision: &ecs::ServiceRevision) -> Option<(String, String)> {
             (header.name.clone(), value.to_owned())
         },
     ))
+}
+
+/// The one group of a rolling update: the one that the old revision serves from, else the first that the service names.
+fn shared_group(
+    id: &DeploymentId,
+    balanced: &ecs::LoadBalancer,
+    old: Option<&ecs::ServiceRevision>,
+) -> Result<[String; 2], Fault> {
+    let serves =
+        old.and_then(|old| old.resolved_configuration()?.load_balancers().first()?.target_group_arn.clone());
+    let group = serves.or_else(|| balanced.target_group_arn.clone());
+    let group = group.ok_or_else(|| not_understood(id, "a target group"))?;
+    Ok([group.clone(), group])
 }
 
 /// Blue's target group and green's. A revision says which one it has while it is active; the other colour has the other

@@ -1,5 +1,7 @@
 //! The way back: failed hooks, stops, alarms, the circuit breaker.
 
+#![expect(clippy::float_cmp, reason = "weights are set and not computed")]
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
