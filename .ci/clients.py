@@ -406,7 +406,7 @@ def an_ecs_service_tells_its_tags_and_deployments():
 @check
 def rules_are_shown_with_their_conditions():
     rule, default = ecs_rules("test")
-    equal((rule["Priority"], default["Priority"]), ("10", "default"), "priorities")
+    equal((rule["Priority"], default["Priority"]), ("1", "default"), "priorities")
     [condition] = rule["Conditions"]
     header = {"HttpHeaderName": "x-release", "Values": ["green"]}
     equal((condition["Field"], condition["HttpHeaderConfig"]), ("http-header", header), "the condition")
