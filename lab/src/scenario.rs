@@ -28,6 +28,8 @@ pub struct Scenario {
     pub controller: Controller,
     /// The only controller with which it can be played, if it is about something that the other one does not have.
     pub only: Option<Controller>,
+    /// Whether it is about a hook before the shift, which a rolling update does not have.
+    pub needs_hooks: bool,
     /// What nobody has confirmed of ECS, other than the lab's defaults.
     pub doubts: Doubts,
     /// Length of CodeDeploy's minute: 6 s without it.
@@ -262,6 +264,9 @@ pub struct Expect {
     pub reason: Option<String>,
     /// Text that some report must contain, a caveat for example.
     pub report: Option<String>,
+    /// Whether nothing counts but whether the release goes through.
+    #[serde(skip)]
+    pub only_the_outcome: bool,
 }
 
 impl Expect {
@@ -316,7 +321,9 @@ impl Scenario {
     /// The same scenario in another way of deploying; `None` where it is about something that this way does not have.
     #[must_use]
     pub fn in_way(&self, way: Way) -> Option<Self> {
-        if self.only.is_some_and(|only| only != way.controller()) {
+        if self.only.is_some_and(|only| only != way.controller())
+            || (way == Way::EcsRolling && self.needs_a_shift())
+        {
             return None;
         }
         let Step { percent, minutes } = match (self.shift.canary, self.shift.linear) {
@@ -342,7 +349,15 @@ impl Scenario {
             // Both versions share a target group: there is only the past to compare with.
             service.past = Span(LONG_PAST.max(service.past.0));
         }
-        Some(Self { shift, service, controller: way.controller(), ..self.clone() })
+        // Who sees it, and in which words, depends on the way; what comes of it must not.
+        let expect = self.expect.clone().map(|expect| Expect { only_the_outcome: true, ..expect });
+        Some(Self { shift, service, expect, controller: way.controller(), ..self.clone() })
+    }
+
+    /// Whether it is about something before or during a shift of traffic, which a rolling update does not have.
+    fn needs_a_shift(&self) -> bool {
+        let waits_for_it = |event: &Event| event.when.weight.is_some() || event.when.stage.is_some();
+        self.needs_hooks || self.events.iter().any(waits_for_it)
     }
 
     /// Length of CodeDeploy's minute.

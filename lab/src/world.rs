@@ -98,6 +98,14 @@ impl Played {
         self.verdicts.iter().find(|verdict| verdict.answer == "Failed")
     }
 
+    fn differences_of_outcome(&self, expect: &Expect) -> Vec<String> {
+        if self.released == expect.is_release() {
+            return Vec::new();
+        }
+        let wanted = if expect.is_release() { "go through" } else { "be ended" };
+        vec![format!("status is {}, and the release should {wanted}", self.status)]
+    }
+
     fn differences_of_codedeploy(&self, expect: &Expect) -> Vec<String> {
         let mut differences = Vec::new();
         if self.status != expect.status {
@@ -129,6 +137,9 @@ impl Played {
 
     /// What is not as expected; empty when everything is.
     pub fn differences(&self, expect: &Expect) -> Vec<String> {
+        if expect.only_the_outcome {
+            return self.differences_of_outcome(expect);
+        }
         let mut differences = match self.controller {
             scenario::Controller::CodeDeploy => self.differences_of_codedeploy(expect),
             scenario::Controller::Ecs => self.differences_of_ecs(expect),

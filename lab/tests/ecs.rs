@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{EcsWaiting, answer, aws_config, wait_until};
+use common::{EcsWaiting, POLICY, answer, aws_config, wait_until};
 use serde_json::{Value, json};
 use shiftgate::aws::Aws;
 use shiftgate::carry::Step;
@@ -275,6 +275,52 @@ async fn green_is_held_no_longer_than_the_policy_says() {
     // Without users nothing was seen, and the policy lets it go on.
     let answer = ask(&waiting, &event).await;
     assert_eq!(answer["hookStatus"], SUCCEEDED, "{answer:#}");
+}
+
+/// Without a load balancer there are tasks, and the metrics that a policy names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_a_load_balancer_is_judged_by_its_tasks() {
+    let waiting = EcsWaiting::without_load_balancer(None, POLICY).await;
+    check(&waiting, "no load balancer", |_, _| {}, held_or_succeeded).await;
+    let (_, report) = waiting.told(&waiting.event(At::PostTestTrafficShift)).await;
+    assert!(report.contains("the service has no load balancer"), "{report}");
+    // After its time the step ends, and says what was not looked at.
+    let mut event = waiting.event(At::ProductionTrafficShift);
+    event["hookDetails"] = ask(&waiting, &event).await["hookDetails"].clone();
+    let since = event["hookDetails"]["shiftgate"]["since"].as_i64().unwrap();
+    event["hookDetails"]["shiftgate"]["since"] = (since - 60).into();
+    let (answer, report) = waiting.told(&event).await;
+    assert_eq!(answer["hookStatus"], SUCCEEDED, "{answer:#}");
+    assert!(
+        report.contains("2 of green's 2 tasks run") && report.contains("nothing tells green from blue"),
+        "{report}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_the_service_has_no_metric_for_is_told() {
+    let gate = "traffic: [{name: errors, bad: HTTPCode_Target_5XX_Count, of: RequestCount}]";
+    let waiting = EcsWaiting::without_load_balancer(None, gate).await;
+    let answer = ask(&waiting, &waiting.event(At::PreScaleUp)).await;
+    assert_eq!(answer["hookStatus"], FAILED, "{answer:#}");
+    assert!(
+        answer["reason"].as_str().unwrap().contains("the gate `errors` needs {target_group}"),
+        "{answer:#}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn service_connect_says_by_which_header_green_is_reached() {
+    let connect = json!({
+        "enabled": true,
+        "services": [{"portName": "http", "clientAliases": [{"port": 80, "testTrafficRules": {
+            "header": {"name": "x-canary", "value": {"exact": "please"}},
+        }}]}],
+    });
+    let waiting = EcsWaiting::without_load_balancer(Some(connect), POLICY).await;
+    let (answer, report) = waiting.told(&waiting.event(At::PostTestTrafficShift)).await;
+    assert_eq!(answer["hookStatus"], SUCCEEDED, "{answer:#}");
+    assert!(report.contains("the header x-canary: please"), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

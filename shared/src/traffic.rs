@@ -82,6 +82,9 @@ pub async fn look(release: &Release, gates: &[Gate], span: Span, now: Timestamp)
         findings.push(finding);
         recorded.extend(counts);
     }
+    if gates.is_empty() && release.rollout.front() == Front::None {
+        findings.push(judge::nothing_tells());
+    }
     for message in &set.messages {
         if let Some(finding) = findings.first_mut() {
             finding.caveats.push(Caveat::PartialData { message: message.clone() });

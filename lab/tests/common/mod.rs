@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,9 +12,10 @@ use shiftgate::event::LifecycleStage;
 use shiftgate_lab::account::{Account, AccountSpec};
 use shiftgate_lab::application::Behaviour;
 use shiftgate_lab::codedeploy::{EventStatus, Hook, Pace, Shift};
-use shiftgate_lab::ecs::{EcsDoubts, ServiceDeploymentStatus, Strategy};
+use shiftgate_lab::ecs::{EcsDoubts, EcsService, ServiceDeploymentStatus, Strategy};
 use shiftgate_lab::lambda::{FunctionError, Invocation};
-use shiftgate_lab::site::{Controller, PAST, Site, SiteSpec};
+use shiftgate_lab::service::{Label, Service};
+use shiftgate_lab::site::{CLUSTER, Controller, PAST, Site, SiteSpec};
 
 /// The five hooks: function and lifecycle event.
 pub const HOOKS: [(&str, &str); 5] = [
@@ -140,8 +141,9 @@ impl Waiting {
 /// function with the events that they make.
 pub struct EcsWaiting {
     pub account: Account,
-    pub site: Site,
     pub deployment: String,
+    /// Keeps balancer, tasks and users alive.
+    _site: Option<Site>,
 }
 
 impl EcsWaiting {
@@ -162,9 +164,40 @@ impl EcsWaiting {
         account.services.cloudwatch.set_alarm_state("group-alarm", false);
         let ecs = &account.services.ecs;
         let deployment = ecs.deploy(&site.application, &site.group, None).unwrap();
-        let waiting = Self { account, site, deployment };
+        let waiting = Self { account, deployment, _site: Some(site) };
         wait_until("green has traffic", || waiting.is_waiting()).await;
         waiting
+    }
+
+    /// A service without a load balancer, in the bake of its blue/green deployment. `service_connect` is its configuration
+    /// as the API writes it.
+    pub async fn without_load_balancer(service_connect: Option<Value>, policy: &str) -> Self {
+        let account = account(Duration::from_mins(1)).await;
+        let service = Arc::new(Service::new(CLUSTER, "shop", None));
+        let blue = service.start(Label::Blue, "none", 2, &Behaviour::default()).await.unwrap();
+        let parameter = format!("/shiftgate/{CLUSTER}/shop");
+        account.services.parameters.put(&parameter, policy, false);
+        let configured =
+            EcsService { service_connect, bake_minutes: 1440.0, ..EcsService::new(service, Some(blue), 2) };
+        account.services.ecs.add_service(configured).unwrap();
+        let deployment = account.services.ecs.deploy(CLUSTER, "shop", None).unwrap();
+        let waiting = Self { account, deployment, _site: None };
+        wait_until("green serves", || waiting.is_waiting()).await;
+        waiting
+    }
+
+    /// Invokes the function of ECS's stages and returns its answer with the report that it logged.
+    pub async fn told(&self, event: &Value) -> (Value, String) {
+        let mut logs = self.account.services.lambda.logs();
+        let answer = answer(&self.invoke("ecs-lifecycle", event).await);
+        let mut report = String::new();
+        while let Ok(line) = logs.try_recv() {
+            let line: Value = serde_json::from_str(&line.line).unwrap_or_default();
+            if let Some(markdown) = line["markdown"].as_str() {
+                report = markdown.to_owned();
+            }
+        }
+        (answer, report)
     }
 
     /// Whether green has traffic, or, in a rolling update, tasks.

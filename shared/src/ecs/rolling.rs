@@ -80,12 +80,15 @@ async fn started(aws: &Aws, environment: &Environment, event: &Value) -> Result<
     if strategy.is_some_and(|strategy| *strategy != DeploymentStrategy::Rolling) {
         return Ok(Started::Nothing(format!("{cluster}/{service} is gated by its lifecycle hooks")));
     }
-    let (plan, _) = load::load(aws, environment.inline_policy.as_deref(), cluster, service).await?;
-    if plan.rolling != Rolling::Watch && !is_tagged(&found) {
-        let (name, value) = TAG;
-        return Ok(Started::Nothing(format!(
-            "{cluster}/{service} has neither the tag {name}: {value} nor a policy with `rolling: watch`"
-        )));
+    if !is_tagged(&found) {
+        // With the tag, a policy that cannot be read is the watch's to fail on.
+        let (plan, _) = load::load(aws, environment.inline_policy.as_deref(), cluster, service).await?;
+        if plan.rolling != Rolling::Watch {
+            let (name, value) = TAG;
+            return Ok(Started::Nothing(format!(
+                "{cluster}/{service} has neither the tag {name}: {value} nor a policy with `rolling: watch`"
+            )));
+        }
     }
     let Some(deployment) = latest(aws, cluster, service).await? else {
         return Ok(Started::Nothing(format!("no deployment of {cluster}/{service} is in progress")));
@@ -98,7 +101,8 @@ async fn started(aws: &Aws, environment: &Environment, event: &Value) -> Result<
         duty: Duty::Rolling,
         execution_id: None,
         answer_by: None,
-        after_seconds: plan.sampling.look_every.as_secs().max(1),
+        // Until the first look, which knows the policy.
+        after_seconds: 1,
         next: None,
     };
     carry::start(aws, environment, &name, &look).await.map(Started::Watch)

@@ -14,7 +14,7 @@ mod trial;
 
 pub use outage::{down_since, outage};
 pub use threshold::{median, threshold};
-pub use trial::{Trial, nothing_usual};
+pub use trial::{Trial, nothing_tells, nothing_usual};
 
 use crate::metrics::Series;
 use crate::policy::gates::Measure;

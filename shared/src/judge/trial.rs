@@ -154,6 +154,15 @@ pub fn nothing_usual(gate: &str) -> Finding {
     .but(Caveat::NoData)
 }
 
+/// The finding of a look that has nothing to look at: no load balancer, and no gate of the policy's own.
+pub fn nothing_tells() -> Finding {
+    Finding::new(
+        "traffic",
+        Outcome::Inconclusive,
+        "nothing tells green from blue: the service has no load balancer, and its policy no gate on metrics of its own",
+    )
+}
+
 fn share(count: Count) -> String {
     format!("{} ({} of {})", Quantity::share(count.bad / count.of), count.bad, count.of)
 }

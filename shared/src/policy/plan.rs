@@ -620,4 +620,48 @@ mod tests {
             let _ = parse(&text);
         }
     }
+
+    #[test]
+    fn the_built_in_gates_are_those_that_can_be_measured() {
+        let names = |front| {
+            let plan = Plan::default().fitted(front);
+            let names = |gates: &[Gate]| gates.iter().map(|gate| gate.name.clone()).collect::<Vec<_>>();
+            (names(&plan.traffic), names(&plan.bake))
+        };
+        let (traffic, bake) = names(Front::Application);
+        assert_eq!(traffic.len(), 4);
+        assert_eq!(traffic, bake);
+        // A Network Load Balancer knows nothing of requests.
+        assert_eq!(names(Front::Network).0, ["unhealthy targets"]);
+        assert_eq!(names(Front::None), (Vec::new(), Vec::new()));
+        // Where both versions share a target group, nothing is judged beside blue.
+        assert_eq!(
+            names(Front::Shared),
+            (Vec::new(), vec!["server errors".to_owned(), "slow requests".to_owned()])
+        );
+    }
+
+    #[test]
+    fn where_both_versions_share_a_target_group_comparisons_become_changes() {
+        let text = "traffic:\n  - {name: a, bad: HTTPCode_Target_5XX_Count, of: RequestCount, weight: 2}\n  - {name: b, slower_than: 300ms}\n  - {name: c, metric: TargetResponseTime, statistic: p99, limit: 1s}\n  - {name: d, metric: TargetResponseTime, statistic: p99, limit: 1s, tolerate: 2x}\n";
+        let plan = crate::policy::parse(text).unwrap().fitted(Front::Shared);
+        let rules: Vec<(&str, &gates::Rule)> =
+            plan.bake.iter().map(|gate| (gate.name.as_str(), &gate.rule)).collect();
+        // A limit that only makes sense beside blue is left out.
+        assert_eq!(rules.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert!(matches!(
+            rules[0].1,
+            gates::Rule::Changed(gates::Changed { measure: gates::Measure::Share { .. }, weight, .. }) if *weight == 2.0
+        ));
+        assert!(matches!(
+            rules[1].1,
+            gates::Rule::Changed(gates::Changed { measure: gates::Measure::Statistic { statistic, .. }, .. }) if statistic == "p90"
+        ));
+        assert!(matches!(rules[2].1, gates::Rule::Threshold(_)));
+        // The whole budget is theirs.
+        assert_eq!(
+            crate::policy::chances::Chances::of_changes(&plan).to_bits(),
+            plan.false_rollback_rate.to_bits()
+        );
+    }
 }

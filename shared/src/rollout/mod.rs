@@ -231,3 +231,56 @@ impl Rollout {
         self.event("AllowTraffic").map_or((Phase::Pending, None), |event| (event.status, event.started))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_told_apart_follows_from_the_load_balancer() {
+        let group = |name: &str| TargetGroup {
+            name: name.to_owned(),
+            arn: name.to_owned(),
+            dimension: name.to_owned(),
+            health_path: None,
+            health_statuses: None,
+        };
+        let front = |balancer: Option<&str>, blue: &str, green: &str| {
+            let listener = Listener {
+                arn: "listener".to_owned(),
+                port: 80,
+                protocol: "HTTP".to_owned(),
+                conditions: Vec::new(),
+            };
+            let entrance = balancer.map(|dimension| Entrance {
+                load_balancer: LoadBalancer {
+                    dns_name: "shop.example".to_owned(),
+                    dimension: dimension.to_owned(),
+                    zones: Vec::new(),
+                },
+                production: listener.clone(),
+                test: None,
+            });
+            let colour = |name| Colour { target_group: Some(group(name)), tasks: None };
+            let rollout = Rollout {
+                cluster: "lab".to_owned(),
+                service: "shop".to_owned(),
+                schedule: Vec::new(),
+                blue: colour(blue),
+                green: colour(green),
+                entrance,
+                alarms: Vec::new(),
+                events: Vec::new(),
+                last_successful: None,
+                served: None,
+                test_header: None,
+                is_first: false,
+            };
+            rollout.front()
+        };
+        assert_eq!(front(Some("app/shop/1"), "one", "two"), Front::Application);
+        assert_eq!(front(Some("net/shop/1"), "one", "two"), Front::Network);
+        assert_eq!(front(Some("app/shop/1"), "one", "one"), Front::Shared);
+        assert_eq!(front(None, "one", "two"), Front::None);
+    }
+}
