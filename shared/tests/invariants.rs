@@ -40,6 +40,7 @@ fn uses(text: &str) -> Vec<String> {
 fn the_report_and_the_stop_have_one_call_site_each() {
     assert_eq!(uses(".put_lifecycle_event_hook_execution_status()"), ["shared/src/report/mod.rs"]);
     assert_eq!(uses(".stop_deployment()"), ["shared/src/watch.rs"]);
+    assert_eq!(uses(".stop_service_deployment()"), ["shared/src/watch.rs"]);
 }
 
 #[test]
@@ -52,6 +53,10 @@ fn the_pure_modules_know_no_clock_no_network_and_no_environment() {
             "shared/src/verdict.rs",
             "shared/src/budget.rs",
             "shared/src/smoke/expect.rs",
+            "shared/src/smoke/manner.rs",
+            "shared/src/ecs/call.rs",
+            "shared/src/ecs/carried.rs",
+            "shared/src/rollout/schedule.rs",
         ]
         .iter()
         .any(|prefix| file.starts_with(prefix))
