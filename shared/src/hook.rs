@@ -181,8 +181,9 @@ fn askable(plan: &Plan, rollout: &Rollout) -> Result<(), Fault> {
     Err(Fault::new(
         FaultKind::Policy,
         format!(
-            "the gate `{}` needs {{{placeholder}}}, and {}/{} has none: no load balancer serves it",
-            gate.name, rollout.cluster, rollout.service
+            "the gate `{}` needs {{{placeholder}}}, and this release has none: {}",
+            gate.name,
+            if rollout.function.is_some() { "it is a Lambda function" } else { "no load balancer serves it" }
         ),
         "give this service a policy whose gates name metrics and dimensions of its own",
     ))

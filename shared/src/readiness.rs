@@ -8,7 +8,7 @@ use crate::aws::{self, Aws};
 use crate::clock;
 use crate::fault::Fault;
 use crate::hook::Release;
-use crate::rollout::{self, TargetGroup, TaskSet};
+use crate::rollout::{self, Front, TargetGroup, TaskSet};
 use crate::verdict::{Caveat, Finding, Outcome};
 
 /// Health of the targets of a group. Counts are of targets; draining ones are left out.
@@ -114,6 +114,10 @@ pub async fn blue_is_healthy(release: &Release) -> Result<Vec<Finding>, Fault> {
 
 /// A look at green while it serves: no healthy target at all, or tasks lost for good, end the release.
 pub async fn green_still_runs(release: &mut Release) -> Result<Vec<Finding>, Fault> {
+    if release.rollout.front() == Front::Function {
+        // A function has neither tasks nor targets; that it runs shows in its invocations.
+        return Ok(Vec::new());
+    }
     let targets = targets(&release.aws, release.rollout.green.target_group.as_ref()).await?;
     let healthy = if targets.registered > targets.not_in_use && targets.healthy == 0 {
         let why = targets.why.as_deref().unwrap_or("the balancer gives no reason");

@@ -282,8 +282,7 @@ impl<'a> Limited<'a> {
 /// The outage lane's series: shares of all requests without limits of their own, of which a request can be in one only.
 /// None where CloudWatch knows no errors of a version.
 fn all_errors(front: Front) -> Vec<(&'static str, Threshold)> {
-    let share = |bad| {
-        let (bad_requests, all) = (Metric::of_target_group(bad), Metric::of_target_group("RequestCount"));
+    let share = |bad, bad_requests: Metric, all: Metric| {
         let bound = Bound::AtMost { limit: Quantity::share(1.0), tolerate: None };
         let measure = Measure::Share { bad: bad_requests, of: all };
         let min_requests = defaults::MIN_REQUESTS_FOR_SHARE;
@@ -291,7 +290,12 @@ fn all_errors(front: Front) -> Vec<(&'static str, Threshold)> {
     };
     match front {
         Front::Application | Front::Shared => {
-            vec![share("HTTPCode_Target_5XX_Count"), share("TargetConnectionErrorCount")]
+            let of_requests =
+                |bad| share(bad, Metric::of_target_group(bad), Metric::of_target_group("RequestCount"));
+            vec![of_requests("HTTPCode_Target_5XX_Count"), of_requests("TargetConnectionErrorCount")]
+        }
+        Front::Function => {
+            vec![share("Errors", Metric::of_version("Errors"), Metric::of_version("Invocations"))]
         }
         Front::Network | Front::None => Vec::new(),
     }

@@ -152,6 +152,8 @@ pub enum Caveat {
         /// The header by which Service Connect would, as name and value.
         test_header: Option<(String, String)>,
     },
+    /// The release is a Lambda function, and the policy does not say with what to invoke it.
+    NoPayload,
     /// No request of a smoke check meets the conditions of the test listener's rule.
     RuleNotMet {
         /// What does not fit.
@@ -239,6 +241,9 @@ impl fmt::Display for Caveat {
             Self::NoLoadBalancer { test_header: Some((name, value)) } => write!(
                 f,
                 "the service has no load balancer; Service Connect sends requests with the header {name}: {value} to green, so let `smoke.base` name a URL within its network"
+            ),
+            Self::NoPayload => f.write_str(
+                "the policy has no smoke check with `invoke`, the payload to invoke the function with; none is made up",
             ),
             Self::RuleNotMet { why } => {
                 write!(f, "{why}; give the check what the test listener's rule wants, or the rule another condition")

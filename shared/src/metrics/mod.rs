@@ -178,10 +178,9 @@ fn fill(template: &str, rollout: &Rollout, side: Side) -> String {
 
 /// What a placeholder stands for.
 fn name<'a>(placeholder: &str, rollout: &'a Rollout, side: Side) -> Option<&'a str> {
-    let group = |side| {
-        let colour = if side == Side::Blue { &rollout.blue } else { &rollout.green };
-        colour.target_group.as_ref().map(|group| group.dimension.as_str())
-    };
+    let colour = |side| if side == Side::Blue { &rollout.blue } else { &rollout.green };
+    let group = |side| colour(side).target_group.as_ref().map(|group| group.dimension.as_str());
+    let version = |side| colour(side).version.as_deref();
     match placeholder {
         "target_group" => group(side),
         "green.target_group" => group(Side::Green),
@@ -189,8 +188,13 @@ fn name<'a>(placeholder: &str, rollout: &'a Rollout, side: Side) -> Option<&'a s
         "load_balancer" => {
             rollout.entrance.as_ref().map(|entrance| entrance.load_balancer.dimension.as_str())
         }
-        "cluster" => Some(&rollout.cluster),
-        "service" => Some(&rollout.service),
+        "cluster" if rollout.function.is_none() => Some(&rollout.cluster),
+        "service" if rollout.function.is_none() => Some(&rollout.service),
+        "function" => rollout.function.as_ref().map(|function| function.name.as_str()),
+        "alias" => rollout.function.as_ref().map(|function| function.alias.as_str()),
+        "version" => version(side),
+        "green.version" => version(Side::Green),
+        "blue.version" => version(Side::Blue),
         _ => None,
     }
 }

@@ -65,6 +65,20 @@ pub fn gates(front: Front) -> Vec<Gate> {
             compared("slow requests", slow(), SLOW_COMPARISON, 1.0),
         ],
         Front::Network => vec![unhealthy_targets("AWS/NetworkELB")],
+        Front::Function => vec![
+            compared(
+                "errors",
+                Events::Counts { bad: Metric::of_version("Errors"), of: Metric::of_version("Invocations") },
+                COMPARISON,
+                2.0,
+            ),
+            compared(
+                "slow invocations",
+                Events::Slow { metric: Metric::of_version("Duration"), than: SlowerThan::Usual },
+                SLOW_COMPARISON,
+                1.0,
+            ),
+        ],
         Front::None => Vec::new(),
     }
 }

@@ -205,9 +205,39 @@ impl Metric {
     }
 }
 
+/// Namespace of the metrics of Lambda functions.
+const LAMBDA: &str = "AWS/Lambda";
+
+impl Metric {
+    /// A metric of the version of a Lambda function that is being judged, as far as its alias serves it.
+    pub fn of_version(name: &str) -> Self {
+        let dimensions = [
+            ("ExecutedVersion", "{version}"),
+            ("FunctionName", "{function}"),
+            ("Resource", "{function}:{alias}"),
+        ];
+        Self {
+            namespace: LAMBDA.to_owned(),
+            name: name.to_owned(),
+            dimensions: dimensions.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        }
+    }
+}
+
 /// Placeholders that dimension values may use.
-pub const PLACEHOLDERS: [&str; 6] =
-    ["target_group", "green.target_group", "blue.target_group", "load_balancer", "cluster", "service"];
+pub const PLACEHOLDERS: [&str; 11] = [
+    "target_group",
+    "green.target_group",
+    "blue.target_group",
+    "load_balancer",
+    "cluster",
+    "service",
+    "function",
+    "alias",
+    "version",
+    "green.version",
+    "blue.version",
+];
 
 pub(super) fn gates(list: Vec<raw::Gate>, key: &str, faults: &mut Faults) -> Vec<Gate> {
     faults.require(
@@ -277,6 +307,10 @@ fn compared(raw: raw::Gate, key: &str, faults: &mut Faults) -> Option<Gate> {
             let name = of.as_deref().unwrap_or("TargetResponseTime");
             let than = match than.0 {
                 None => SlowerThan::Usual,
+                Some(limit) if raw.namespace.as_deref() == Some(LAMBDA) && limit.unit == Unit::Seconds => {
+                    // Durations of functions are in milliseconds.
+                    SlowerThan::Limit(limit.value * 1000.0)
+                }
                 Some(limit) => SlowerThan::Limit(limit.value),
             };
             let default_name = format!("slow {name}");
@@ -305,7 +339,7 @@ fn compared(raw: raw::Gate, key: &str, faults: &mut Faults) -> Option<Gate> {
     faults.require(
         tells_colours_apart(seen),
         &format!("{key}.dimensions"),
-        "comparing green with blue needs a dimension with `{target_group}`",
+        "comparing green with blue needs a dimension with `{target_group}` (of a function: `{version}`)",
     );
     let weight = weight(&raw, key, faults);
     Some(Gate {
@@ -425,7 +459,7 @@ fn threshold(raw: raw::Gate, key: &str, faults: &mut Faults) -> Option<Gate> {
     faults.require(
         !matches!(bound, Bound::AtMost { tolerate: Some(_), .. }) || tells_colours_apart(seen),
         &format!("{key}.tolerate"),
-        "comparing green with blue needs a dimension with `{target_group}`",
+        "comparing green with blue needs a dimension with `{target_group}` (of a function: `{version}`)",
     );
     Some(Gate {
         name: raw.name.unwrap_or(default_name),
@@ -529,7 +563,8 @@ fn dimensions(raw: &raw::Gate, key: &str, metric: &str, faults: &mut Faults) -> 
 
 /// Whether the series of the two colours differ.
 fn tells_colours_apart(metric: &Metric) -> bool {
-    metric.dimensions.iter().any(|(_, value)| value.contains("{target_group}"))
+    let tells = |value: &str| value.contains("{target_group}") || value.contains("{version}");
+    metric.dimensions.iter().any(|(_, value)| tells(value))
 }
 
 /// The load balancer's metrics that have a target group; a policy may name others, but not misspell these.

@@ -132,6 +132,8 @@ pub struct Smoke {
 pub struct Check {
     /// Name in reports.
     pub name: String,
+    /// Payload with which a Lambda function is invoked; then method, path, headers and body mean nothing.
+    pub invoke: Option<serde_json::Value>,
     /// HTTP method.
     pub method: reqwest::Method,
     /// Path and query.
@@ -416,11 +418,25 @@ fn check(raw: raw::Check, key: &str, faults: &mut Faults) -> Check {
     .into_iter()
     .filter_map(|(method, path)| path.map(|path| (method, path)))
     .collect();
+    let invokes = raw.invoke.is_some();
     faults.require(
-        given.len() == 1,
+        given.len() + usize::from(invokes) == 1,
         &format!("{key}.get"),
-        "a check needs exactly one of get, head, post, put, patch, delete, options",
+        "a check needs exactly one of get, head, post, put, patch, delete, options, and for a Lambda function invoke",
     );
+    let of_http = [
+        ("headers", !raw.headers.is_empty()),
+        ("body", raw.body.is_some()),
+        ("follow_redirects", raw.follow_redirects.is_some()),
+        ("expect.status", raw.expect.status.is_some()),
+        ("expect.headers", !raw.expect.headers.is_empty()),
+    ];
+    for (name, _) in of_http.iter().filter(|(_, given)| *given && invokes) {
+        faults.add(
+            format!("{key}.{name}"),
+            "an invoked function has no such thing: `invoke` is the whole request",
+        );
+    }
     let (method, path) = given.pop().unwrap_or((Method::GET, "/".to_owned()));
     let method_key = format!("{key}.{}", method.as_str().to_ascii_lowercase());
     // `//host` would be another host.
@@ -434,7 +450,10 @@ fn check(raw: raw::Check, key: &str, faults: &mut Faults) -> Check {
         })
         .collect();
     let check = Check {
-        name: raw.name.unwrap_or_else(|| format!("{method} {path}")),
+        name: raw
+            .name
+            .unwrap_or_else(|| if invokes { "invocation".to_owned() } else { format!("{method} {path}") }),
+        invoke: raw.invoke,
         method,
         path,
         headers,
@@ -622,6 +641,26 @@ mod tests {
     }
 
     #[test]
+    fn an_invocation_has_no_part_of_a_request() {
+        let faults = |check: &str| {
+            let problems = crate::policy::parse(&format!("smoke: {{checks: [{check}]}}")).unwrap_err();
+            problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>()
+        };
+        assert_eq!(faults("{invoke: {a: 1}, get: /}"), ["smoke.checks[0].get"]);
+        assert_eq!(
+            faults("{invoke: 1, body: x, headers: {a: b}, expect: {status: 200}}"),
+            ["smoke.checks[0].headers", "smoke.checks[0].body", "smoke.checks[0].expect.status"]
+        );
+        let plan =
+            crate::policy::parse("smoke: {checks: [{invoke: [1, {a: x}], expect: {jmespath: ok}}]}").unwrap();
+        let check = &plan.smoke.checks.unwrap()[0];
+        assert_eq!(
+            (check.name.as_str(), &check.invoke),
+            ("invocation", &Some(serde_json::json!([1, {"a": "x"}])))
+        );
+    }
+
+    #[test]
     fn the_built_in_gates_are_those_that_can_be_measured() {
         let names = |front| {
             let plan = Plan::default().fitted(front);
@@ -633,6 +672,7 @@ mod tests {
         assert_eq!(traffic, bake);
         // A Network Load Balancer knows nothing of requests.
         assert_eq!(names(Front::Network).0, ["unhealthy targets"]);
+        assert_eq!(names(Front::Function).0, ["errors", "slow invocations"]);
         assert_eq!(names(Front::None), (Vec::new(), Vec::new()));
         // Where both versions share a target group, nothing is judged beside blue.
         assert_eq!(

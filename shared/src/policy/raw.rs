@@ -132,6 +132,8 @@ pub struct Check {
     pub delete: Option<String>,
     /// Path for OPTIONS.
     pub options: Option<String>,
+    /// Instead of a method and a path: the payload (any JSON) with which the new version of a Lambda function is invoked.
+    pub invoke: Option<serde_json::Value>,
     /// Request headers: a text, or `{ssm: NAME}` for a parameter of Parameter Store.
     pub headers: BTreeMap<String, HeaderValue>,
     /// Request body.

@@ -12,8 +12,10 @@ use crate::fault::{Fault, FaultKind};
 /// Who carries a deployment out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Controller {
-    /// CodeDeploy.
+    /// CodeDeploy, of an ECS service.
     CodeDeploy,
+    /// CodeDeploy, of a Lambda function.
+    CodeDeployForLambda,
     /// ECS itself.
     Ecs,
 }
@@ -43,7 +45,7 @@ pub struct Deployment {
     pub status: String,
 }
 
-/// Asks CodeDeploy, or ECS, for the deployment. One that is not on the ECS platform is a fault.
+/// Asks CodeDeploy, or ECS, for the deployment. One of another platform than ECS and Lambda is a fault.
 pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Fault> {
     if id.service_deployment().is_some() {
         return native::deployment(aws, id).await;
@@ -58,18 +60,20 @@ pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Faul
             .rollback_info
             .as_ref()
             .is_some_and(|rollback| rollback.rollback_triggering_deployment_id.is_some());
-    if let Some(platform) =
-        info.compute_platform.as_ref().filter(|platform| **platform != ComputePlatform::Ecs)
-    {
-        return Err(Fault::new(
-            FaultKind::NotFound,
-            format!("deployment {id} is on the {} platform", platform.as_str()),
-            "Shiftgate gates deployments of ECS services",
-        ));
-    }
+    let controller = match &info.compute_platform {
+        None | Some(ComputePlatform::Ecs) => Controller::CodeDeploy,
+        Some(ComputePlatform::Lambda) => Controller::CodeDeployForLambda,
+        Some(platform) => {
+            return Err(Fault::new(
+                FaultKind::NotFound,
+                format!("deployment {id} is on the {} platform", platform.as_str()),
+                "Shiftgate gates deployments of ECS services and Lambda functions",
+            ));
+        }
+    };
     Ok(Deployment {
         id: id.clone(),
-        controller: Controller::CodeDeploy,
+        controller,
         application: info.application_name.ok_or_else(|| incomplete(id, "applicationName"))?,
         group: info.deployment_group_name.ok_or_else(|| incomplete(id, "deploymentGroupName"))?,
         configuration: info.deployment_config_name.unwrap_or_else(|| "unknown".to_owned()),

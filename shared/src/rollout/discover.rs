@@ -6,17 +6,21 @@ use aws_sdk_elasticloadbalancingv2::types as elb;
 use super::deployment::{incomplete, timestamp};
 use super::{
     Colour, Controller, Deployment, Entrance, LifecycleEvent, Listener, LoadBalancer, Phase, Rollout,
-    Service, TargetGroup, TaskSet, native, schedule,
+    Service, TargetGroup, TaskSet, function, native, schedule,
 };
 use crate::aws::{self, Aws};
 use crate::fault::{Fault, FaultKind};
 
 /// Finds out what the deployment deploys: five calls or so, no configuration.
 pub async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
-    if deployment.controller == Controller::Ecs {
-        return native::discover(aws, deployment).await;
+    match deployment.controller {
+        Controller::Ecs => native::discover(aws, deployment).await,
+        Controller::CodeDeployForLambda => function::discover(aws, deployment).await,
+        Controller::CodeDeploy => {
+            let service = service(aws, &deployment.application, &deployment.group).await?;
+            service.in_deployment(aws, deployment).await
+        }
     }
-    service(aws, &deployment.application, &deployment.group).await?.in_deployment(aws, deployment).await
 }
 
 /// Finds out what a deployment group deploys, whichever deployment it is: four calls.
@@ -52,8 +56,7 @@ pub async fn service(aws: &Aws, application: &str, group: &str) -> Result<Servic
 impl Service {
     /// What one of its deployments deploys: one call.
     pub async fn in_deployment(&self, aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
-        let target =
-            deployment_target(aws, deployment, &format!("{}:{}", self.cluster, self.service)).await?;
+        let target = ecs_target(aws, deployment, &format!("{}:{}", self.cluster, self.service)).await?;
         let mut rollout = self.with_blue(self.blue(deployment, &target)?);
         rollout.blue.tasks = task_set(&target, &codedeploy::TargetLabel::Blue).map(tasks);
         rollout.green.tasks = task_set(&target, &codedeploy::TargetLabel::Green).map(tasks);
@@ -67,11 +70,14 @@ impl Service {
     pub fn with_blue(&self, blue: usize) -> Rollout {
         let [one, other] = &self.target_groups;
         let (blue, green) = if blue == 0 { (one, other) } else { (other, one) };
-        let colour =
-            |target_group: &TargetGroup| Colour { target_group: Some(target_group.clone()), tasks: None };
+        let colour = |target_group: &TargetGroup| Colour {
+            target_group: Some(target_group.clone()),
+            ..Colour::default()
+        };
         Rollout {
             cluster: self.cluster.clone(),
             service: self.service.clone(),
+            function: None,
             schedule: Vec::new(),
             blue: colour(blue),
             green: colour(green),
@@ -112,18 +118,19 @@ impl Service {
 
 /// Reads the tasks and lifecycle events again; colours and listeners do not change during a deployment.
 pub async fn refresh(aws: &Aws, deployment: &Deployment, rollout: &mut Rollout) -> Result<(), Fault> {
-    if deployment.controller == Controller::Ecs {
-        return native::refresh(aws, deployment, rollout).await;
+    match deployment.controller {
+        Controller::Ecs => return native::refresh(aws, deployment, rollout).await,
+        Controller::CodeDeployForLambda => return function::refresh(aws, deployment, rollout).await,
+        Controller::CodeDeploy => {}
     }
-    let target =
-        deployment_target(aws, deployment, &format!("{}:{}", rollout.cluster, rollout.service)).await?;
+    let target = ecs_target(aws, deployment, &format!("{}:{}", rollout.cluster, rollout.service)).await?;
     rollout.blue.tasks = task_set(&target, &codedeploy::TargetLabel::Blue).map(tasks);
     rollout.green.tasks = task_set(&target, &codedeploy::TargetLabel::Green).map(tasks);
     rollout.events = target.lifecycle_events().iter().map(lifecycle_event).collect();
     Ok(())
 }
 
-async fn deployment_group(
+pub(super) async fn deployment_group(
     aws: &Aws,
     application: &str,
     group: &str,
@@ -145,11 +152,20 @@ async fn deployment_group(
         .ok_or_else(|| not_found("deployment group", &format!("{application}/{group}")))
 }
 
-async fn deployment_target(
+async fn ecs_target(
     aws: &Aws,
     deployment: &Deployment,
     target_id: &str,
 ) -> Result<codedeploy::EcsTarget, Fault> {
+    let target = deployment_target(aws, deployment, target_id).await?;
+    target.ecs_target.ok_or_else(|| incomplete(&deployment.id, "ecsTarget"))
+}
+
+pub(super) async fn deployment_target(
+    aws: &Aws,
+    deployment: &Deployment,
+    target_id: &str,
+) -> Result<codedeploy::DeploymentTarget, Fault> {
     aws.codedeploy
         .get_deployment_target()
         .deployment_id(deployment.id.as_str())
@@ -164,8 +180,7 @@ async fn deployment_target(
             )
         })?
         .deployment_target
-        .and_then(|target| target.ecs_target)
-        .ok_or_else(|| incomplete(&deployment.id, "ecsTarget"))
+        .ok_or_else(|| incomplete(&deployment.id, "target"))
 }
 
 async fn target_groups(aws: &Aws, names: &[String; 2]) -> Result<Vec<TargetGroup>, Fault> {
@@ -272,7 +287,7 @@ fn listener_arn(route: Option<&codedeploy::TrafficRoute>) -> Option<String> {
     route.and_then(|route| route.listener_arns().first().cloned())
 }
 
-fn alarms(group: &codedeploy::DeploymentGroupInfo) -> Vec<String> {
+pub(super) fn alarms(group: &codedeploy::DeploymentGroupInfo) -> Vec<String> {
     group
         .alarm_configuration()
         .filter(|configuration| configuration.enabled)
@@ -280,7 +295,7 @@ fn alarms(group: &codedeploy::DeploymentGroupInfo) -> Vec<String> {
         .unwrap_or_default()
 }
 
-fn lifecycle_event(event: &codedeploy::LifecycleEvent) -> LifecycleEvent {
+pub(super) fn lifecycle_event(event: &codedeploy::LifecycleEvent) -> LifecycleEvent {
     use codedeploy::LifecycleEventStatus as Status;
     LifecycleEvent {
         name: event.lifecycle_event_name.clone().unwrap_or_default(),

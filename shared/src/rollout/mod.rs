@@ -2,6 +2,7 @@
 
 mod deployment;
 mod discover;
+mod function;
 mod native;
 pub mod schedule;
 
@@ -42,6 +43,8 @@ pub struct Rollout {
     pub cluster: String,
     /// Name of the ECS service.
     pub service: String,
+    /// The Lambda function, if it is one that is deployed; then there is neither cluster nor service.
+    pub function: Option<Function>,
     /// How traffic is to shift.
     pub schedule: Vec<Step>,
     /// The old version.
@@ -65,6 +68,15 @@ pub struct Rollout {
     pub is_first: bool,
 }
 
+/// A Lambda function whose alias moves from one version to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// The alias.
+    pub alias: String,
+}
+
 /// How requests reach the two versions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entrance {
@@ -85,6 +97,8 @@ pub enum Front {
     Network,
     /// One target group for both, as in a rolling update: what changes, but not by whom.
     Shared,
+    /// A Lambda function: invocations, errors and durations of both versions.
+    Function,
     /// No load balancer: nothing but the service's own metrics.
     None,
 }
@@ -94,7 +108,9 @@ pub enum Front {
 pub struct Colour {
     /// Its target group in this deployment; the two swap with every deployment. None without a load balancer.
     pub target_group: Option<TargetGroup>,
-    /// Its tasks; green has none before Install.
+    /// Its version, of a Lambda function.
+    pub version: Option<String>,
+    /// Its tasks; green has none before Install. Of a Lambda function nothing but the weight.
     pub tasks: Option<TaskSet>,
 }
 
@@ -201,6 +217,9 @@ pub enum Phase {
 impl Rollout {
     /// What CloudWatch can tell about the two versions.
     pub fn front(&self) -> Front {
+        if self.function.is_some() {
+            return Front::Function;
+        }
         let Some(entrance) = &self.entrance else { return Front::None };
         if self.blue.target_group == self.green.target_group {
             Front::Shared
@@ -261,10 +280,11 @@ mod tests {
                 production: listener.clone(),
                 test: None,
             });
-            let colour = |name| Colour { target_group: Some(group(name)), tasks: None };
+            let colour = |name| Colour { target_group: Some(group(name)), ..Colour::default() };
             let rollout = Rollout {
                 cluster: "lab".to_owned(),
                 service: "shop".to_owned(),
+                function: None,
                 schedule: Vec::new(),
                 blue: colour(blue),
                 green: colour(green),

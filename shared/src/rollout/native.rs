@@ -58,6 +58,7 @@ pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollo
     let mut rollout = Rollout {
         cluster: deployment.application.clone(),
         service: deployment.group.clone(),
+        function: None,
         schedule: planned(&found),
         blue: Colour::default(),
         green: Colour::default(),

@@ -16,7 +16,8 @@ pub struct Step {
 
 /// The steps below 100 % of a configuration of CodeDeploy, by its name.
 pub fn of_configuration(name: &str) -> Vec<Step> {
-    let name = name.trim_start_matches("CodeDeployDefault.").trim_start_matches("ECS");
+    let name =
+        name.trim_start_matches("CodeDeployDefault.").trim_start_matches("ECS").trim_start_matches("Lambda");
     let numbers: Vec<f64> = name
         .split(|letter: char| !letter.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())
@@ -71,6 +72,8 @@ mod tests {
         let linear = minutes("CodeDeployDefault.ECSLinear10PercentEvery3Minutes");
         assert_eq!((linear.len(), linear[0], linear[26]), (9 * 3 + 2, 0.1, 0.9));
         assert_eq!(minutes("CodeDeployDefault.ECSAllAtOnce"), [1.0, 1.0]);
+        assert_eq!(minutes("CodeDeployDefault.LambdaLinear10PercentEvery1Minute").len(), 9 + 2);
+        assert_eq!(minutes("CodeDeployDefault.LambdaAllAtOnce"), [1.0, 1.0]);
         assert_eq!(minutes("our-own").len(), 17);
         assert_eq!(minutes("Linear0PercentEvery1Minutes").len(), 17);
     }

@@ -89,6 +89,7 @@ mod tests {
     fn check(path: &str) -> Check {
         Check {
             name: "health".to_owned(),
+            invoke: None,
             method: reqwest::Method::GET,
             path: path.to_owned(),
             headers: Vec::new(),

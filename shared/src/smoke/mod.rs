@@ -3,6 +3,7 @@
 mod client;
 mod connection;
 mod expect;
+mod invocation;
 mod manner;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,9 @@ const DEFAULT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Makes the smoke checks of the policy; without any, the target group's health check through the test listener.
 pub async fn checks(release: &Release, depth: Depth) -> Result<Vec<Finding>, Fault> {
+    if release.rollout.function.is_some() {
+        return of_function(release).await;
+    }
     let Some(destination) = destination(release)? else {
         let caveat = if release.rollout.entrance.is_some() {
             Caveat::NoTestListener
@@ -64,6 +68,41 @@ pub async fn checks(release: &Release, depth: Depth) -> Result<Vec<Finding>, Fau
     Ok(findings)
 }
 
+/// Invokes the new version of a function as the policy says. There is one hook before the shift, so it is no short look.
+async fn of_function(release: &Release) -> Result<Vec<Finding>, Fault> {
+    let checks: Vec<&Check> =
+        release.plan.smoke.checks.iter().flatten().filter(|check| check.invoke.is_some()).collect();
+    if checks.is_empty() {
+        let untested = "the new version could not be tested before it takes traffic";
+        return Ok(vec![Finding::new("smoke", Outcome::Inconclusive, untested).but(Caveat::NoPayload)]);
+    }
+    let mut findings = Vec::new();
+    for check in checks {
+        findings.push(invoke(release, check).await?);
+    }
+    Ok(findings)
+}
+
+async fn invoke(release: &Release, check: &Check) -> Result<Finding, Fault> {
+    let payload = check.invoke.clone().unwrap_or_default();
+    let once = async || -> Result<Answer, Fault> {
+        let mut last = judge(check, invocation::send(&release.aws, &release.rollout, check, &payload).await?);
+        for _ in 0..check.retries {
+            if last.faults.is_empty() {
+                break;
+            }
+            last = judge(check, invocation::send(&release.aws, &release.rollout, check, &payload).await?);
+        }
+        Ok(last)
+    };
+    let answers: Vec<Result<Answer, Fault>> = stream::iter(0..check.times)
+        .map(|_| once())
+        .buffer_unordered(check.concurrency as usize)
+        .collect()
+        .await;
+    Ok(finding(check, &answers.into_iter().collect::<Result<Vec<Answer>, Fault>>()?))
+}
+
 /// The policy's checks, or the built-in one.
 fn wanted(release: &Release) -> Vec<Check> {
     release.plan.smoke.checks.clone().unwrap_or_else(|| vec![health_check(&release.rollout)])
@@ -76,6 +115,10 @@ const TRIES: u32 = 3;
 /// that change nothing (GET and HEAD) are made, once each; one that fails is tried twice more, since a lone failure is
 /// for the gates to judge.
 pub async fn still_answers(release: &Release) -> Result<Vec<Finding>, Fault> {
+    if release.rollout.function.is_some() {
+        // Nobody knows which payload changes nothing.
+        return Ok(Vec::new());
+    }
     let Some(destination) = destination(release)?.filter(|_| release.plan.smoke.during_shift) else {
         // Without a test listener there is nothing to say that was not said before the shift.
         return Ok(Vec::new());
@@ -127,6 +170,7 @@ fn health_check(rollout: &Rollout) -> Check {
     }
     Check {
         name: format!("health check {path}"),
+        invoke: None,
         method: Method::GET,
         path,
         headers: Vec::new(),
@@ -195,6 +239,9 @@ fn listener_url(entrance: &Entrance, listener: &Listener) -> Result<Url, Fault> 
 }
 
 async fn run(release: &Release, destination: &Destination, check: &Check) -> Result<Finding, Fault> {
+    if check.invoke.is_some() {
+        return invoke(release, check).await;
+    }
     let manner = match manner::manner(&destination.conditions, check, destination.host.as_deref()) {
         Ok(manner) => manner,
         Err(why) => {
