@@ -67,10 +67,10 @@ event_has_succeeded() {
 
 # invoke FUNCTION SAMPLE: leaves in `answer` what the function makes of events/SAMPLE.json.
 invoke() {
-  local function=$1
+  local function=$1 sample=$2
   answer=$(timeout 120 cargo lambda invoke "$function" --invoke-address 127.0.0.1 --invoke-port 9312 \
-    --data-file "events/$2.json") || fail "$function gave no answer to $2: $answer"
-  invoked+="events/$2.json"$'\n'
+    --data-file "events/$sample.json") || fail "$function gave no answer to $sample: $answer"
+  invoked+="events/$sample.json"$'\n'
 }
 
 # invoke_stage SAMPLE STATUS...: ECS must be answered with one of these.
