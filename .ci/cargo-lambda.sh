@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 logs=$(mktemp -d)
 server= functions=
 passed=0
+# Samples that were invoked, a line for each.
+invoked=
 
 finish() {
   local status=$?
@@ -63,6 +65,33 @@ event_has_succeeded() {
   [ "$(event_status "$1" "$2")" = Succeeded ]
 }
 
+# invoke FUNCTION SAMPLE: leaves in `answer` what the function makes of events/SAMPLE.json.
+invoke() {
+  local function=$1 sample=$2
+  answer=$(timeout 120 cargo lambda invoke "$function" --invoke-address 127.0.0.1 --invoke-port 9312 \
+    --data-file "events/$sample.json") || fail "$function gave no answer to $sample: $answer"
+  invoked+="events/$sample.json"$'\n'
+}
+
+# invoke_stage SAMPLE STATUS...: ECS must be answered with one of these.
+invoke_stage() {
+  local sample=$1 status
+  shift
+  invoke ecs-lifecycle "$sample"
+  status=$(field hookStatus <<<"$answer")
+  [[ " $* " == *" ${status:-none} "* ]] || fail "$sample was not answered with $*: $answer"
+  printf '%-34s %s: %s\n' "$sample" "$status" "$(field reason <<<"$answer")"
+  passed=$((passed + 1))
+}
+
+# Whether ECS has asked for 10 % of the traffic for green.
+green_has_its_first_step() {
+  local weight
+  weight=$(aws ecs describe-service-deployments --service-deployment-arns "$1" --output text \
+    --query 'serviceDeployments[0].targetServiceRevision.requestedProductionTrafficWeight')
+  [[ $weight == 10 || $weight == 10.0 ]]
+}
+
 port_is_open() {
   (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
@@ -84,8 +113,7 @@ for function in before-install after-install after-allow-test-traffic before-all
   deployment=$(field DeploymentId <"events/$function.json")
   status=$(event_status "$deployment" "$event")
   [ "$status" = InProgress ] || fail "$deployment does not wait at $event: the event is $status"
-  answer=$(timeout 120 cargo lambda invoke "$function" --invoke-address 127.0.0.1 --invoke-port 9312 \
-    --data-file "events/$function.json") || fail "$function gave no answer: $answer"
+  invoke "$function" "$function"
   [ "$(field reported <<<"$answer")" = taken ] || fail "$function: CodeDeploy did not take a report: $answer"
   [ "$(field answer <<<"$answer")" = Succeeded ] || fail "$function did not let its healthy release go on: $answer"
   wait_for 10 event_has_succeeded "$deployment" "$event" \
@@ -94,11 +122,33 @@ for function in before-install after-install after-allow-test-traffic before-all
   passed=$((passed + 1))
 done
 
-answer=$(timeout 120 cargo lambda invoke watch --invoke-address 127.0.0.1 --invoke-port 9312 \
-  --data-file events/watch.json) || fail "watch gave no answer: $answer"
+invoke watch watch
 next=$(field next <<<"$answer")
 [[ $next = again || $next = done ]] || fail "watch does not say whether to look again: $answer"
 printf '%-26s next: %s\n' watch "$next"
 passed=$((passed + 1))
+
+# The deployment that ECS carries out waits at a pause before production traffic shifts.
+for stage in reconcile-service pre-scale-up post-scale-up test-traffic-shift post-test-traffic-shift \
+  pre-production-traffic-shift rollback; do
+  invoke_stage "ecs-$stage" SUCCEEDED
+done
+
+# Its service is no rolling update, so the event that begins one starts nothing.
+invoke ecs-lifecycle ecs-rolling-update
+[ "$(field watch <<<"$answer")" = "not started" ] || fail "a watch was started: $answer"
+printf '%-34s not started: %s\n' ecs-rolling-update "$(field reason <<<"$answer")"
+passed=$((passed + 1))
+
+deployment=$(field resourceArn <events/ecs-production-traffic-shift.json)
+aws ecs continue-service-deployment --service-deployment-arn "$deployment" --hook-id ecs-pause-sample --action CONTINUE \
+  >/dev/null
+wait_for 30 green_has_its_first_step "$deployment" || fail "green has not got its first step"
+invoke_stage ecs-production-traffic-shift IN_PROGRESS SUCCEEDED
+invoke_stage ecs-post-production-traffic-shift IN_PROGRESS
+
+printf '\nevery event sample is invoked\n'
+forgotten=$(comm -13 <(printf '%s' "$invoked" | sort) <(printf '%s\n' events/*.json | sort))
+[ -z "$forgotten" ] || fail "no function was asked about $forgotten"
 
 printf '%d passed, 0 failed\n' "$passed"

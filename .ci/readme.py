@@ -22,9 +22,9 @@ def commands(readme: str) -> list[str]:
 
 
 def normal(command: str) -> str:
-    """One spelling for a command: CI may choose one scenario for all, and loops over the functions."""
+    """One spelling for a command: CI may choose one scenario for all, and loops over the functions and their samples."""
     command = re.sub(r"scenarios/\S+\.yaml", "SCENARIOS", command)
-    command = re.sub(r"\$function|\bbefore-allow-traffic\b", "FUNCTION", command)
+    command = re.sub(r"\$function|\$sample|\bbefore-allow-traffic\b", "FUNCTION", command)
     return " ".join(command.replace('"', "").split())
 
 
