@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use shiftgate_lab::scenario::Way;
 
-/// Gates for CodeDeploy ECS deployments: try them here, without an AWS account.
+/// Gates for deployments on AWS, by CodeDeploy and by ECS itself: try them here, without an AWS account.
 #[derive(Parser)]
 #[command(version, propagate_version = true)]
 struct Arguments {

@@ -10,7 +10,7 @@ use shiftgate::yaml::{Document, Problem};
 use crate::application::Behaviour;
 use crate::cloudwatch::TrimmedCounts;
 use crate::codedeploy::Shift;
-use crate::ecs::{DetailsCarried, EcsDoubts, ProductionHook, Strategy, WeightNumbers};
+use crate::ecs::{EcsDoubts, Strategy};
 use crate::fault::Fault;
 use crate::site::PAST;
 
@@ -31,7 +31,7 @@ pub struct Scenario {
     /// Whether it is about a hook before the shift, which a rolling update does not have.
     pub needs_hooks: bool,
     /// What nobody has confirmed of ECS, other than the lab's defaults.
-    pub doubts: Doubts,
+    pub doubts: EcsDoubts,
     /// Length of CodeDeploy's minute: 6 s without it.
     pub minute: Option<Span>,
     /// The old version.
@@ -103,22 +103,6 @@ pub enum Controller {
     CodeDeploy,
     /// ECS itself.
     Ecs,
-}
-
-/// What nobody has confirmed of ECS; without a key, the lab's default.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Doubts {
-    /// Hooks at PRODUCTION_TRAFFIC_SHIFT are called before the traffic shifts, not after.
-    pub production_hook_before_shift: bool,
-    /// Hooks at PRODUCTION_TRAFFIC_SHIFT are called after the step has baked, not before.
-    pub production_hook_after_bake: bool,
-    /// hookDetails are carried within a stage only.
-    pub details_within_stage: bool,
-    /// Weights in events are rounded.
-    pub integer_weights: bool,
-    /// No hook is called before the last step.
-    pub no_hook_before_last_step: bool,
 }
 
 /// Three days of the lab's minutes, or so.
@@ -273,26 +257,6 @@ impl Expect {
     /// Whether the release must go through.
     pub fn is_release(&self) -> bool {
         self.status == "Succeeded"
-    }
-}
-
-impl From<Doubts> for EcsDoubts {
-    fn from(doubts: Doubts) -> Self {
-        let mut ecs = Self::default();
-        if doubts.production_hook_before_shift {
-            ecs.production_hook = ProductionHook::BeforeShift;
-        }
-        if doubts.production_hook_after_bake {
-            ecs.production_hook = ProductionHook::AfterBake;
-        }
-        if doubts.details_within_stage {
-            ecs.hook_details_carried = DetailsCarried::WithinStageOnly;
-        }
-        if doubts.integer_weights {
-            ecs.weights = WeightNumbers::Integers;
-        }
-        ecs.pre_production_on_last_step = !doubts.no_hook_before_last_step;
-        ecs
     }
 }
 

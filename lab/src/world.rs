@@ -210,7 +210,7 @@ fn site_spec(scenario: &Scenario, account: &Account) -> SiteSpec {
             hooks: ecs_hooks(account),
             // A rolling update that ends at once is over before a metric of it is there.
             bake_minutes: if scenario.shift.rolling { ROLLING_BAKE } else { 0.0 },
-            doubts: scenario.doubts.into(),
+            doubts: scenario.doubts,
         },
     };
     SiteSpec {

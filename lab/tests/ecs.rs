@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test file")]
 
+#[path = "common/client.rs"]
+mod client;
 mod common;
 
 use std::time::Duration;
 
-use common::{EcsWaiting, POLICY, answer, aws_config, wait_until};
+use client::aws_config;
+use common::{EcsWaiting, POLICY, answer, wait_until};
 use serde_json::{Value, json};
 use shiftgate::aws::Aws;
 use shiftgate::carry::Step;
@@ -138,7 +141,7 @@ async fn a_rollback_is_never_answered_failed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_that_is_stopped_while_a_hook_fails_is_left_alone() {
     let waiting = EcsWaiting::start(false).await;
-    // The permissions' alarm is missing, so the answer would be failed; but by then the deployment is being rolled back.
+    // An alarm rings, so the answer would be failed; but by then the deployment is being rolled back.
     waiting.account.services.cloudwatch.set_alarm_state("quiet", true);
     let event = waiting.event(At::PreScaleUp);
     assert_eq!(ask(&waiting, &event).await["hookStatus"], FAILED);
@@ -257,7 +260,8 @@ async fn a_panic_is_an_answer() {
     let panics =
         async |_: &mut Release, _: &mut Call| -> Result<Step, ShiftgateFault> { panic!("a bug in a check") };
     for stage in At::ALL {
-        let answer = ecs::handle(&panics, &aws, &Environment::default(), &waiting.event(stage), 0).await;
+        let answer =
+            ecs::handle(&panics, &aws, &Environment::default(), &waiting.event(stage), 0).await.unwrap();
         assert_eq!(answer["hookStatus"], FAILED, "{}", stage.as_str());
         assert!(answer["reason"].as_str().unwrap().contains("a bug in a check"), "{answer:#}");
     }

@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::float_cmp, clippy::disallowed_methods, reason = "a test file")]
 
+#[path = "common/client.rs"]
+mod client;
 mod common;
 
 use std::time::Duration;
 
-use common::{HOOKS, POLICY, Waiting, answer, aws_config, wait_until};
+use client::aws_config;
+use common::{HOOKS, POLICY, Waiting, answer, wait_until};
 use serde_json::{Value, json};
 use shiftgate::aws::Aws;
 use shiftgate::environment::Environment;

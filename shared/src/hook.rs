@@ -20,7 +20,7 @@ use crate::permissions;
 use crate::policy::load::{self, Source};
 use crate::policy::plan::Plan;
 use crate::report::{self, About};
-use crate::rollout::{self, Deployment, Rollout};
+use crate::rollout::{self, Controller, Deployment, Rollout};
 use crate::telemetry;
 use crate::verdict::{Caveat, Finding, Findings, Outcome, Rules, Verdict, conclude};
 
@@ -163,8 +163,12 @@ impl Release {
         plan: Plan,
         budget: Budget,
     ) -> Result<Self, Fault> {
-        let rollout = rollout::discover(aws, &deployment).await?;
+        let mut rollout = rollout::discover(aws, &deployment).await?;
         let plan = plan.fitted(rollout.front());
+        if deployment.controller == Controller::Ecs {
+            // Its own bake times are the shorter part: each step is held until enough has been seen.
+            rollout.schedule.iter_mut().for_each(|step| step.lasts = step.lasts.max(plan.steps.at_most));
+        }
         askable(&plan, &rollout)?;
         Ok(Self { aws: aws.clone(), environment: environment.clone(), deployment, rollout, plan, budget })
     }

@@ -22,7 +22,7 @@ pub async fn alarms(release: &Release) -> Result<Vec<Finding>, Fault> {
         return Ok(vec![Finding::new(
             NAME,
             Outcome::Pass,
-            "neither the deployment group nor the policy names an alarm",
+            "neither the deployment nor the policy names an alarm",
         )]);
     }
     let mut states: Vec<(String, Option<StateValue>)> = Vec::new();

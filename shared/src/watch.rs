@@ -209,7 +209,9 @@ impl Visit<'_> {
     }
 
     async fn roll_back(&self, verdict: &Verdict) -> Result<(Next, Option<Duration>), Fault> {
+        let goes_on = self.about.deployment.as_ref().is_none_or(|deployment| !deployment.is_over);
         if verdict.answer == Answer::Failed
+            && goes_on
             && let Err(fault) = self.stop().await
         {
             // Loud, and again: until the deployment is stopped, green goes on serving.

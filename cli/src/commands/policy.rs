@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use shiftgate::policy::gates::{
     Bound, Changed, Compared, Direction, Events, Gate, Measure, Rule, SlowerThan, Threshold,
 };
-use shiftgate::policy::plan::{Choice, Mode, Plan};
+use shiftgate::policy::plan::{Choice, Mode, Plan, Rolling};
 use shiftgate::policy::{parse, raw};
 use shiftgate::verdict::Quantity;
 
@@ -104,6 +104,17 @@ fn explained(plan: &Plan) -> String {
     lines.extend(plan.traffic.iter().map(explained_gate));
     lines.push(format!("at 100 %, for {}, green fails when", seconds(plan.bake_for)));
     lines.extend(plan.bake.iter().map(explained_gate));
+    lines.push(format!(
+        "where ECS itself shifts, each step is held for {} to {}, until every gate has passed",
+        seconds(plan.steps.at_least.min(plan.steps.at_most)),
+        seconds(plan.steps.at_most)
+    ));
+    lines.push(match plan.rolling {
+        Rolling::Watch => "rolling updates are watched".to_owned(),
+        Rolling::Ignore => {
+            "rolling updates are watched if the service has the tag shiftgate: watch".to_owned()
+        }
+    });
     if !plan.alarms.is_empty() {
         lines.push(format!("alarms that must not ring: {}", plan.alarms.join(", ")));
     }

@@ -42,6 +42,11 @@ pub async fn run(project: &Path, binaries: &Path, controller: Controller) -> Res
 }
 
 fn tell(played: &Played, file: &str) {
+    let other = if file == SCENARIO {
+        "  cargo run -- try --controller ecs      the same, carried out by ECS itself"
+    } else {
+        "  cargo run -- try                       the same, carried out by CodeDeploy"
+    };
     if let Some(decision) = played.decision() {
         let report = played.reports.iter().find(|(stage, _)| *stage == decision.stage);
         show::line(&format!("\n{}", report.map(|(_, report)| report.as_str()).unwrap_or_default()));
@@ -53,7 +58,7 @@ fn tell(played: &Played, file: &str) {
     }
     show::line(&format!(
         "\nThis was {file}, with the real function binaries. Go on:
-  cargo run -- try --controller ecs      the same, carried out by ECS itself
+{other}
   cargo run -- run scenarios/*.yaml      all scenarios, and what comes of them
   cargo run -- policy explain            what is gated without a policy, and within which limits
   cargo run -- serve                     keep the lab up for cargo lambda and the AWS CLI

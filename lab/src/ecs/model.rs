@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::application::Behaviour;
@@ -284,7 +285,8 @@ impl EcsService {
 }
 
 /// When hooks at `PRODUCTION_TRAFFIC_SHIFT` are called.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ProductionHook {
     /// Before the step's traffic shifts.
     BeforeShift,
@@ -296,7 +298,8 @@ pub enum ProductionHook {
 }
 
 /// How traffic weights are written in a hook's event.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WeightNumbers {
     /// Rounded: 0.1 % is 0.
     Integers,
@@ -308,7 +311,8 @@ pub enum WeightNumbers {
 }
 
 /// How long `hookDetails` that a hook returned with `IN_PROGRESS` are passed on to it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DetailsCarried {
     /// To its next invocations at the same stage and step.
     WithinStageOnly,
@@ -318,7 +322,8 @@ pub enum DetailsCarried {
 }
 
 /// What nobody has confirmed of ECS. The defaults are the most plausible; a gate must hold with any of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct EcsDoubts {
     /// When hooks at `PRODUCTION_TRAFFIC_SHIFT` are called.
     pub production_hook: ProductionHook,

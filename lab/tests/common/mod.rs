@@ -194,7 +194,7 @@ impl EcsWaiting {
         while let Ok(line) = logs.try_recv() {
             let line: Value = serde_json::from_str(&line.line).unwrap_or_default();
             if let Some(markdown) = line["markdown"].as_str() {
-                report = markdown.to_owned();
+                markdown.clone_into(&mut report);
             }
         }
         (answer, report)
@@ -270,20 +270,6 @@ fn site_spec(controller: Controller) -> SiteSpec {
         alarms: vec!["group-alarm".to_owned()],
         policy: Some(POLICY.to_owned()),
     }
-}
-
-/// An SDK configuration for the account, as a caller that may do everything.
-pub fn aws_config(account: &Account) -> aws_config::SdkConfig {
-    let credentials = aws_sdk_cloudwatch::config::Credentials::new("lab", "lab", None, None, "test");
-    aws_config::SdkConfig::builder()
-        .behavior_version(aws_config::BehaviorVersion::latest())
-        .region(aws_config::Region::from_static("eu-west-1"))
-        .endpoint_url(format!("http://{}", account.address()))
-        .credentials_provider(aws_sdk_cloudwatch::config::SharedCredentialsProvider::new(credentials))
-        .sleep_impl(aws_sdk_cloudwatch::config::SharedAsyncSleep::new(
-            aws_smithy_async::rt::sleep::TokioSleep::new(),
-        ))
-        .build()
 }
 
 /// The JSON that a function answered.

@@ -68,14 +68,10 @@ impl Call {
         let execution = event.get("executionDetails").unwrap_or(event);
         let mut weights = |key: &str| weights(&execution[key], key, &mut caveats);
         let (production, test) = (weights("productionTrafficWeights"), weights("testTrafficWeights"));
-        let details = match &event["hookDetails"] {
-            Value::Object(details) => details.clone(),
-            Value::Null => Map::new(),
-            _ => {
-                caveats.push(odd("hookDetails is not an object"));
-                Map::new()
-            }
-        };
+        let details = details(&event["hookDetails"]).unwrap_or_else(|| {
+            caveats.push(odd("hookDetails is not an object"));
+            Map::new()
+        });
         let mut call = Self {
             stage,
             green: execution["targetServiceRevisionArn"].as_str().map(str::to_owned),
@@ -156,9 +152,18 @@ impl Call {
     }
 }
 
-/// A share counts as 0 only beside another one: a lone revision is a service's first.
 fn of_green(weights: &Weights, green: Option<&String>) -> Option<f64> {
     weights.get(green?).copied()
+}
+
+/// The details; `CloudFormation` takes them as a text, which may come through as one.
+fn details(value: &Value) -> Option<Map<String, Value>> {
+    match value {
+        Value::Null => Some(Map::new()),
+        Value::Object(details) => Some(details.clone()),
+        Value::String(text) => serde_json::from_str(text).ok(),
+        _ => None,
+    }
 }
 
 fn weights(value: &Value, key: &str, caveats: &mut Vec<Caveat>) -> Weights {
@@ -264,6 +269,9 @@ mod tests {
             &json!({"policy": {"version": 1}}),
         ));
         assert_eq!(first.policy().unwrap(), "{\"version\":1}");
+        let as_text = json!("{\"policy\": {\"version\": 1}}");
+        let written = call(&event("PRODUCTION_TRAFFIC_SHIFT", &json!(10), &json!(90), &as_text));
+        assert_eq!((written.policy(), written.caveats.len()), (first.policy(), 0));
         let mut held = first.clone();
         (held.since, held.shift_began) = (at(900), Some(at(800)));
         let details = held.details_for_next(2);

@@ -47,20 +47,20 @@ where
         // Boxed: the nested futures of the SDK calls are deeper than the compiler's limit for one type.
         let answer =
             handle(&recipe, &aws, &environment, &event.payload, event.context.deadline).boxed_local();
-        Ok::<Value, Error>(answer.await)
+        answer.await.map_err(|fault| Error::from(fault.chain()))
     }))
     .await
 }
 
 /// Handles one event; `deadline_ms` is the invocation's deadline in milliseconds since the epoch. The value is the answer to
-/// ECS, and there always is one.
+/// ECS, and there always is one. Only an event of `EventBridge` can end in an error: then Lambda hands it over again.
 pub async fn handle<R>(
     recipe: &R,
     aws: &Aws,
     environment: &Environment,
     event: &Value,
     deadline_ms: u64,
-) -> Value
+) -> Result<Value, Fault>
 where
     R: AsyncFn(&mut Release, &mut Call) -> Result<Step, Fault>,
 {
@@ -74,15 +74,15 @@ where
         Ok(Event::Unknown { stage }) => {
             let why = format!("nothing is known of the stage {stage}, so nothing was checked at it");
             report::ignored(&why);
-            return answer("SUCCEEDED", &why, None, None);
+            return Ok(answer("SUCCEEDED", &why, None, None));
         }
         Err(fault) => {
             let stage = Stage::Ecs(LifecycleStage::ReconcileService);
             report::failure(stage, None, &fault);
-            return answer("FAILED", &fault.chain(), None, None);
+            return Ok(answer("FAILED", &fault.chain(), None, None));
         }
     };
-    Session::new(aws, call, started, budget).answer(recipe, environment).await
+    Ok(Session::new(aws, call, started, budget).answer(recipe, environment).await)
 }
 
 /// What ECS is told. `reason` is for people: ECS shows it nowhere.

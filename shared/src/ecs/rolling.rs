@@ -41,22 +41,30 @@ pub(super) fn is_state_change(event: &Value) -> bool {
 }
 
 /// Starts the watch of a rolling update that has begun, if its service wants one. The value is for people: `EventBridge` does
-/// not look at it.
-pub(super) async fn begin(aws: &Aws, environment: &Environment, event: &Value, budget: Budget) -> Value {
+/// not look at it. An error is one that a second try may not meet.
+pub(super) async fn begin(
+    aws: &Aws,
+    environment: &Environment,
+    event: &Value,
+    budget: Budget,
+) -> Result<Value, Fault> {
     let told = match hook::within(budget, started(aws, environment, event)).await {
         Ok(told) => told,
         Err(fault) => {
             report::failure(Stage::Ecs(LifecycleStage::PreScaleUp), None, &fault);
-            return json!({"watch": "not started", "reason": fault.chain()});
+            if fault.may_heal() {
+                return Err(fault);
+            }
+            return Ok(json!({"watch": "not started", "reason": fault.chain()}));
         }
     };
-    match told {
+    Ok(match told {
         Started::Watch(execution) => json!({"watch": execution}),
         Started::Nothing(why) => {
             report::ignored(&why);
             json!({"watch": "not started", "reason": why})
         }
-    }
+    })
 }
 
 /// What became of an event.

@@ -42,9 +42,10 @@ pub async fn before(release: &mut Release, call: &mut Call) -> Result<Step, Faul
 /// At a step: holds green until every gate has passed on what was seen of it, or the policy's time is over.
 pub async fn at(release: &mut Release, call: &mut Call) -> Result<Step, Fault> {
     let green = weight(release, call);
-    // It is not known whether ECS calls before or after it shifts; without a shift there is nothing to wait for. With all
-    // of the traffic, the stage after the shift waits.
-    if !is_served(release, call, green) || green + SAME >= 100.0 {
+    // It is not known whether ECS calls before or after it shifts; without a shift there is nothing to wait for, nor is
+    // there without an old version to compare with. With all of the traffic, the stage after the shift waits.
+    let nothing_to_see = release.rollout.is_first || !is_served(release, call, green);
+    if nothing_to_see || green + SAME >= 100.0 {
         return so_far(release, call, release.rollout.served.unwrap_or(green)).await;
     }
     let now = clock::now();

@@ -304,13 +304,12 @@ fn compared(raw: raw::Gate, key: &str, faults: &mut Faults) -> Option<Gate> {
             defaults::COMPARISON,
         ),
         (None, of, Some(than)) => {
-            let name = of.as_deref().unwrap_or("TargetResponseTime");
+            let of_function = raw.namespace.as_deref() == Some(LAMBDA);
+            let usual = if of_function { "Duration" } else { "TargetResponseTime" };
+            let name = of.as_deref().unwrap_or(usual);
             let than = match than.0 {
                 None => SlowerThan::Usual,
-                Some(limit) if raw.namespace.as_deref() == Some(LAMBDA) && limit.unit == Unit::Seconds => {
-                    // Durations of functions are in milliseconds.
-                    SlowerThan::Limit(limit.value * 1000.0)
-                }
+                Some(limit) if of_function => SlowerThan::Limit(in_milliseconds(limit).value),
                 Some(limit) => SlowerThan::Limit(limit.value),
             };
             let default_name = format!("slow {name}");
@@ -534,9 +533,13 @@ fn in_measured_unit(bound: Bound, measure: &Measure) -> Bound {
         }
         Measure::Statistic { .. } => bound.limit().unit,
     };
+    let measured = |limit: Quantity| match measure {
+        Measure::Statistic { metric, .. } if metric.namespace == LAMBDA => in_milliseconds(limit),
+        _ => Quantity { unit, ..limit },
+    };
     match bound {
-        Bound::AtMost { limit, tolerate } => Bound::AtMost { limit: Quantity { unit, ..limit }, tolerate },
-        Bound::AtLeast { limit } => Bound::AtLeast { limit: Quantity { unit, ..limit } },
+        Bound::AtMost { limit, tolerate } => Bound::AtMost { limit: measured(limit), tolerate },
+        Bound::AtLeast { limit } => Bound::AtLeast { limit: measured(limit) },
     }
 }
 
@@ -558,6 +561,14 @@ fn dimensions(raw: &raw::Gate, key: &str, metric: &str, faults: &mut Faults) -> 
             faults.add(format!("{key}.dimensions"), format!("metrics in {namespace} need `dimensions`"));
             Vec::new()
         }
+    }
+}
+
+/// Durations of functions are in milliseconds.
+fn in_milliseconds(quantity: Quantity) -> Quantity {
+    match quantity.unit {
+        Unit::Seconds => Quantity::plain(quantity.value * 1000.0),
+        _ => quantity,
     }
 }
 

@@ -641,6 +641,23 @@ mod tests {
     }
 
     #[test]
+    fn durations_of_functions_are_in_milliseconds() {
+        let dimensions = "dimensions: {FunctionName: '{function}', ExecutedVersion: '{version}'}";
+        let text = format!(
+            "traffic:\n  - {{name: a, namespace: AWS/Lambda, slower_than: 300ms, {dimensions}}}\n  - {{name: b, namespace: AWS/Lambda, metric: Duration, statistic: p99, limit: 1.5s, {dimensions}}}\n"
+        );
+        let plan = crate::policy::parse(&text).unwrap();
+        let gates::Rule::Compared(compared) = &plan.traffic[0].rule else { panic!("no comparison") };
+        assert!(matches!(
+            &compared.events,
+            gates::Events::Slow { metric, than: gates::SlowerThan::Limit(limit) }
+                if metric.name == "Duration" && limit.to_bits() == 300.0_f64.to_bits()
+        ));
+        let gates::Rule::Threshold(threshold) = &plan.traffic[1].rule else { panic!("no limit") };
+        assert_eq!(threshold.bound.limit().to_string(), "1500");
+    }
+
+    #[test]
     fn an_invocation_has_no_part_of_a_request() {
         let faults = |check: &str| {
             let problems = crate::policy::parse(&format!("smoke: {{checks: [{check}]}}")).unwrap_err();
@@ -691,7 +708,7 @@ mod tests {
         assert_eq!(rules.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["a", "b", "c"]);
         assert!(matches!(
             rules[0].1,
-            gates::Rule::Changed(gates::Changed { measure: gates::Measure::Share { .. }, weight, .. }) if *weight == 2.0
+            gates::Rule::Changed(gates::Changed { measure: gates::Measure::Share { .. }, weight, .. }) if weight.to_bits() == 2.0_f64.to_bits()
         ));
         assert!(matches!(
             rules[1].1,

@@ -1,5 +1,11 @@
 //! Smoke checks of a Lambda function: its new version is invoked with the policy's payload.
 
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_lambda::config::Builder;
+use aws_sdk_lambda::error::SdkError;
 use aws_sdk_lambda::primitives::Blob;
 use reqwest::header::HeaderMap;
 
@@ -30,14 +36,19 @@ pub async fn send(
         .function_name(&function.name)
         .qualifier(version)
         .payload(Blob::new(payload.to_string()))
+        .customize()
+        .config_override(once(check.timeout))
         .send();
-    let Ok(sent) = tokio::time::timeout(check.timeout, sent).await else {
-        return Ok(Err(format!("no answer within {} ms", check.timeout.as_millis())));
+    let output = match sent.await {
+        Ok(output) => output,
+        Err(SdkError::TimeoutError(_)) => {
+            return Ok(Err(format!("no answer within {} ms", check.timeout.as_millis())));
+        }
+        Err(error) => {
+            let purpose = format!("invoke version {version} of {}", function.name);
+            return Err(aws::fault("lambda:InvokeFunction", &purpose, error));
+        }
     };
-    let output = sent.map_err(|error| {
-        let purpose = format!("invoke version {version} of {}", function.name);
-        aws::fault("lambda:InvokeFunction", &purpose, error)
-    })?;
     if let Some(kind) = output.function_error {
         return Ok(Err(format!("the function failed ({kind})")));
     }
@@ -47,4 +58,11 @@ pub async fn send(
         body: output.payload.map(Blob::into_inner).unwrap_or_default(),
         took: started.elapsed(),
     }))
+}
+
+/// A payload may change something: it is sent again only where the policy says so (`retries`).
+fn once(longest: Duration) -> Builder {
+    let timeouts =
+        TimeoutConfig::builder().operation_attempt_timeout(longest).operation_timeout(longest).build();
+    Builder::new().retry_config(RetryConfig::disabled()).timeout_config(timeouts)
 }
