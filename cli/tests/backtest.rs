@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use shiftgate_lab::account::{Account, AccountSpec};
 use shiftgate_lab::application::Behaviour;
 use shiftgate_lab::codedeploy::{Pace, Shift};
-use shiftgate_lab::site::{PAST, Site, SiteSpec};
+use shiftgate_lab::site::{Controller, PAST, Site, SiteSpec};
 
 /// The shortest periods that there are.
 const POLICY: &str = "version: 1\nmetrics: {period: 1s, ingestion_delay: 2s}\n";
@@ -55,8 +55,10 @@ async fn shop() -> (Account, Site) {
             past: PAST,
             blue: failing(0.01),
             green: failing(0.25),
-            shift: Shift::Canary { percent: 30.0, minutes: 60.0 },
-            hooks: BTreeMap::new(),
+            controller: Controller::CodeDeploy {
+                shift: Shift::Canary { percent: 30.0, minutes: 60.0 },
+                hooks: BTreeMap::new(),
+            },
             alarms: Vec::new(),
             policy: None,
         },
