@@ -30,6 +30,8 @@ pub struct Scenario {
     pub only: Option<Controller>,
     /// Whether it is about a hook before the shift, which a rolling update does not have.
     pub needs_hooks: bool,
+    /// Whether it is about both versions serving at once, which they do not where all traffic shifts at once.
+    pub needs_both: bool,
     /// What nobody has confirmed of ECS, other than the lab's defaults.
     pub doubts: EcsDoubts,
     /// Length of CodeDeploy's minute: 6 s without it.
@@ -287,6 +289,7 @@ impl Scenario {
     pub fn in_way(&self, way: Way) -> Option<Self> {
         if self.only.is_some_and(|only| only != way.controller())
             || (way == Way::EcsRolling && self.needs_a_shift())
+            || (way == Way::EcsBlueGreen && self.needs_both)
         {
             return None;
         }
