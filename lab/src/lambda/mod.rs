@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use crate::api::{ACCOUNT, ApiError, REGION};
+use crate::function_site::AliasedFunction;
 use function::Function;
 pub use invocation::{FunctionError, Invocation};
 
@@ -62,6 +63,8 @@ pub struct InvokeAnswer {
     pub function_error: Option<&'static str>,
     /// What the function answered; empty unless the caller waited for it.
     pub body: Vec<u8>,
+    /// Value of the header `X-Amz-Executed-Version`, if the function has versions and the caller waited for it.
+    pub executed_version: Option<String>,
 }
 
 /// One event on its way to a function. A retry has the same id.
@@ -80,6 +83,8 @@ impl Request {
 /// All functions of the pretended account. Their processes die when this is dropped.
 pub struct Lambda {
     functions: BTreeMap<String, Arc<Function>>,
+    /// Pretended functions with versions; no program belongs to them.
+    aliased: std::sync::Mutex<BTreeMap<String, Arc<AliasedFunction>>>,
     retry_delays: [Duration; 2],
     logs: broadcast::Sender<LogLine>,
     /// Invocations run on when their caller goes away, but not when the lab does.
@@ -95,7 +100,18 @@ impl Lambda {
             .into_iter()
             .map(|spec| (spec.name.clone(), Arc::new(Function::new(spec, logs.clone()))))
             .collect();
-        Arc::new(Self { functions, retry_delays, logs, running: std::sync::Mutex::default() })
+        Arc::new(Self {
+            functions,
+            aliased: std::sync::Mutex::default(),
+            retry_delays,
+            logs,
+            running: std::sync::Mutex::default(),
+        })
+    }
+
+    /// Makes a pretended function known to the Invoke call. It hides a program of the same name.
+    pub fn add(&self, function: Arc<AliasedFunction>) {
+        lock(&self.aliased).insert(function.name.clone(), function);
     }
 
     /// The log lines of all functions from now on.
@@ -136,29 +152,55 @@ impl Lambda {
         Ok(())
     }
 
-    /// Answers the Invoke call. `invocation_type` is the header `X-Amz-Invocation-Type`, empty when absent.
+    /// Answers the Invoke call. `invocation_type` is the header `X-Amz-Invocation-Type`, empty when absent; `qualifier` the
+    /// query's, which may also stand behind the name. A function that is a program has one version under any qualifier.
     pub async fn handle_invoke(
         &self,
         name: &str,
+        qualifier: Option<&str>,
         invocation_type: &str,
         body: Vec<u8>,
     ) -> Result<InvokeAnswer, ApiError> {
         let payload = checked_payload(body)?;
-        match invocation_type {
-            "" | "RequestResponse" => {
+        let qualifier = agreed_qualifier(name, qualifier)?;
+        let aliased = lock(&self.aliased).get(bare_name(name)).cloned();
+        let unheard =
+            |status| InvokeAnswer { status, function_error: None, body: Vec::new(), executed_version: None };
+        match (invocation_type, aliased) {
+            ("" | "RequestResponse", None) => {
                 let invocation = self.invoke(name, payload).await?;
                 let function_error = invocation.error.is_some().then_some("Unhandled");
-                Ok(InvokeAnswer { status: 200, function_error, body: invocation.payload })
+                let body = invocation.payload;
+                Ok(InvokeAnswer { status: 200, function_error, body, executed_version: None })
             }
-            "Event" => {
+            ("" | "RequestResponse", Some(function)) => {
+                let answer = function.invoke(qualifier, &payload).await?;
+                Ok(InvokeAnswer {
+                    status: 200,
+                    function_error: answer.failed.then_some("Unhandled"),
+                    body: answer.payload.to_string().into_bytes(),
+                    executed_version: Some(answer.version),
+                })
+            }
+            ("Event", None) => {
                 self.invoke_async(name, payload)?;
-                Ok(InvokeAnswer { status: 202, function_error: None, body: Vec::new() })
+                Ok(unheard(202))
             }
-            "DryRun" => {
+            ("Event", Some(function)) => {
+                function.check(qualifier)?;
+                let qualifier = qualifier.map(str::to_owned);
+                self.spawn(async move { drop(function.invoke(qualifier.as_deref(), &payload).await) });
+                Ok(unheard(202))
+            }
+            ("DryRun", None) => {
                 self.function(name)?;
-                Ok(InvokeAnswer { status: 204, function_error: None, body: Vec::new() })
+                Ok(unheard(204))
             }
-            other => Err(ApiError::client(
+            ("DryRun", Some(function)) => {
+                function.check(qualifier)?;
+                Ok(unheard(204))
+            }
+            (other, _) => Err(ApiError::client(
                 "InvalidParameterValueException",
                 format!("invocation type {other:?} is none of RequestResponse, Event, DryRun"),
             )),
@@ -201,8 +243,25 @@ pub fn function_arn(name: &str) -> String {
 
 /// The name in a name or (partial) ARN, without version or alias.
 fn bare_name(name_or_arn: &str) -> &str {
-    let name = name_or_arn.rsplit_once("function:").map_or(name_or_arn, |(_, name)| name);
-    name.split(':').next().unwrap_or(name)
+    name_and_qualifier(name_or_arn).0
+}
+
+/// The name in a name or (partial) ARN, and the version or alias behind it.
+fn name_and_qualifier(name_or_arn: &str) -> (&str, Option<&str>) {
+    // Names may end in `function`, too.
+    let name = name_or_arn.rsplit_once(":function:").map_or(name_or_arn, |(_, name)| name);
+    name.split_once(':').map_or((name, None), |(name, qualifier)| (name, Some(qualifier)))
+}
+
+/// The version or alias that a call means.
+fn agreed_qualifier<'a>(name: &'a str, queried: Option<&'a str>) -> Result<Option<&'a str>, ApiError> {
+    match (name_and_qualifier(name).1, queried) {
+        (Some(named), Some(queried)) if named != queried => Err(ApiError::client(
+            "InvalidParameterValueException",
+            "The derived qualifier from the function name does not match the specified qualifier.",
+        )),
+        (named, queried) => Ok(named.or(queried)),
+    }
 }
 
 /// Lambda accepts JSON only, and takes no payload for an empty object.
