@@ -358,3 +358,26 @@ fn remember(services: &Services, request: &Request, action: &str, error: Option<
         error: error.map(str::to_owned),
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invocation_may_name_a_version_in_its_path_or_its_query() {
+        let recognised = |path: &str| {
+            let uri = format!("/2015-03-31/functions/{path}").parse().unwrap();
+            recognise(&Method::POST, &uri, &HeaderMap::new(), b"{}").unwrap()
+        };
+        for (path, name, qualifier) in [
+            ("shop/invocations", "shop", None),
+            ("shop/invocations?Qualifier=2", "shop", Some("2")),
+            ("shop/invocations?Qualifier=%24LATEST", "shop", Some("$LATEST")),
+            ("shop%3A2/invocations", "shop%3A2", None),
+        ] {
+            let request = recognised(path);
+            assert_eq!((request.operation.as_str(), request.qualifier.as_deref()), (name, qualifier));
+            assert_eq!(request.action(), "lambda:InvokeFunction");
+        }
+    }
+}

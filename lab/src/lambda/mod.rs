@@ -134,8 +134,16 @@ impl Lambda {
         })
     }
 
-    /// Hands an event to the function `name` and does not wait. A failed event is tried twice more, unchanged.
+    /// Hands an event to the function `name` and does not wait. A failed event is tried twice more, unchanged, unless the
+    /// function is only pretended.
     pub fn invoke_async(&self, name: &str, payload: Vec<u8>) -> Result<(), ApiError> {
+        let (bare, qualifier) = name_and_qualifier(name);
+        if let Some(function) = self.aliased(bare) {
+            function.check(qualifier)?;
+            let qualifier = qualifier.map(str::to_owned);
+            self.spawn(async move { drop(function.invoke(qualifier.as_deref(), &payload).await) });
+            return Ok(());
+        }
         let function = self.function(name)?;
         let retry_delays = self.retry_delays;
         self.spawn(async move {
@@ -162,45 +170,34 @@ impl Lambda {
         body: Vec<u8>,
     ) -> Result<InvokeAnswer, ApiError> {
         let payload = checked_payload(body)?;
-        let qualifier = agreed_qualifier(name, qualifier)?;
-        let aliased = lock(&self.aliased).get(bare_name(name)).cloned();
+        let (bare, qualifier) = (bare_name(name), agreed_qualifier(name, qualifier)?);
         let unheard =
             |status| InvokeAnswer { status, function_error: None, body: Vec::new(), executed_version: None };
-        match (invocation_type, aliased) {
-            ("" | "RequestResponse", None) => {
-                let invocation = self.invoke(name, payload).await?;
-                let function_error = invocation.error.is_some().then_some("Unhandled");
-                let body = invocation.payload;
-                Ok(InvokeAnswer { status: 200, function_error, body, executed_version: None })
+        match invocation_type {
+            "" | "RequestResponse" => {
+                let (failed, body, executed_version) = if let Some(function) = self.aliased(bare) {
+                    let answer = function.invoke(qualifier, &payload).await?;
+                    (answer.failed, answer.payload.to_string().into_bytes(), Some(answer.version))
+                } else {
+                    let invocation = self.invoke(bare, payload).await?;
+                    (invocation.error.is_some(), invocation.payload, None)
+                };
+                let function_error = failed.then_some("Unhandled");
+                Ok(InvokeAnswer { status: 200, function_error, body, executed_version })
             }
-            ("" | "RequestResponse", Some(function)) => {
-                let answer = function.invoke(qualifier, &payload).await?;
-                Ok(InvokeAnswer {
-                    status: 200,
-                    function_error: answer.failed.then_some("Unhandled"),
-                    body: answer.payload.to_string().into_bytes(),
-                    executed_version: Some(answer.version),
-                })
-            }
-            ("Event", None) => {
-                self.invoke_async(name, payload)?;
+            "Event" => {
+                let qualified = qualifier.map(|qualifier| format!("{bare}:{qualifier}"));
+                self.invoke_async(qualified.as_deref().unwrap_or(bare), payload)?;
                 Ok(unheard(202))
             }
-            ("Event", Some(function)) => {
-                function.check(qualifier)?;
-                let qualifier = qualifier.map(str::to_owned);
-                self.spawn(async move { drop(function.invoke(qualifier.as_deref(), &payload).await) });
-                Ok(unheard(202))
-            }
-            ("DryRun", None) => {
-                self.function(name)?;
+            "DryRun" => {
+                match self.aliased(bare) {
+                    Some(function) => function.check(qualifier)?,
+                    None => drop(self.function(bare)?),
+                }
                 Ok(unheard(204))
             }
-            ("DryRun", Some(function)) => {
-                function.check(qualifier)?;
-                Ok(unheard(204))
-            }
-            (other, _) => Err(ApiError::client(
+            other => Err(ApiError::client(
                 "InvalidParameterValueException",
                 format!("invocation type {other:?} is none of RequestResponse, Event, DryRun"),
             )),
@@ -218,6 +215,10 @@ impl Lambda {
     pub fn update(&self, name: &str, change: impl FnOnce(&mut FunctionSpec)) -> Result<(), ApiError> {
         self.function(name)?.update(change);
         Ok(())
+    }
+
+    fn aliased(&self, bare_name: &str) -> Option<Arc<AliasedFunction>> {
+        lock(&self.aliased).get(bare_name).cloned()
     }
 
     fn function(&self, name: &str) -> Result<Arc<Function>, ApiError> {
