@@ -64,13 +64,15 @@ impl Default for Behaviour {
 }
 
 impl Behaviour {
-    fn draw_latency(&self) -> Duration {
+    /// Time that one answer takes.
+    pub(crate) fn draw_latency(&self) -> Duration {
         let normal: f64 = rand::rng().sample(StandardNormal);
         let milliseconds = self.latency_ms * (self.latency_spread * normal).exp();
         Duration::try_from_secs_f64(milliseconds / 1_000.0).unwrap_or_default()
     }
 
-    fn draw_error(&self) -> bool {
+    /// Whether one answer is an error.
+    pub(crate) fn draw_error(&self) -> bool {
         rand::rng().random::<f64>() < self.errors
     }
 }

@@ -106,6 +106,8 @@ struct Request {
     wire: Wire,
     service: Service,
     operation: String,
+    /// The version or alias in the query of an invocation.
+    qualifier: Option<String>,
     caller: String,
 }
 
@@ -186,7 +188,8 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let caller = text("authorization").and_then(access_key).unwrap_or("anonymous").to_owned();
     let request = |wire, service, operation: &str| {
-        Some(Request { wire, service, operation: operation.to_owned(), caller: caller.clone() })
+        let operation = operation.to_owned();
+        Some(Request { wire, service, operation, qualifier: None, caller: caller.clone() })
     };
     if let Some(operation) = uri.path().strip_prefix("/service/GraniteServiceVersion20100801/operation/") {
         return request(Wire::Cbor, Service::CloudWatch, operation);
@@ -202,7 +205,8 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
         };
     }
     if let Some(name) = invoked_function(uri) {
-        return (method == Method::POST).then(|| request(Wire::Rest, Service::Lambda, name)).flatten();
+        let found = (method == Method::POST).then(|| request(Wire::Rest, Service::Lambda, name)).flatten();
+        return found.map(|request| Request { qualifier: qualifier(uri), ..request });
     }
     let form: BTreeMap<String, String> = serde_urlencoded::from_bytes(body).ok()?;
     let version = form.get("Version").map(String::as_str);
@@ -213,6 +217,11 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
 
 fn invoked_function(uri: &Uri) -> Option<&str> {
     uri.path().strip_prefix("/2015-03-31/functions/")?.strip_suffix("/invocations")
+}
+
+fn qualifier(uri: &Uri) -> Option<String> {
+    let query: BTreeMap<String, String> = serde_urlencoded::from_str(uri.query()?).ok()?;
+    query.get("Qualifier").cloned()
 }
 
 /// The access key in a Signature Version 4 header.
@@ -265,13 +274,18 @@ async fn pass_on(
             let kind =
                 headers.get("x-amz-invocation-type").and_then(|value| value.to_str().ok()).unwrap_or("");
             let name = operation.replace("%3A", ":");
-            let answer = services.lambda.handle_invoke(&name, kind, body.to_vec()).await?;
+            let qualifier = request.qualifier.as_deref();
+            let answer = services.lambda.handle_invoke(&name, qualifier, kind, body.to_vec()).await?;
             let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
             let mut response = response(status, "application/json", answer.body);
             if let Some(error) = answer.function_error {
                 response
                     .headers_mut()
                     .insert("x-amz-function-error", header::HeaderValue::from_static(error));
+            }
+            let version = answer.executed_version.as_deref().map(header::HeaderValue::from_str);
+            if let Some(Ok(version)) = version {
+                response.headers_mut().insert("x-amz-executed-version", version);
             }
             return Ok(response);
         }
@@ -343,4 +357,27 @@ fn remember(services: &Services, request: &Request, action: &str, error: Option<
         action: action.to_owned(),
         error: error.map(str::to_owned),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invocation_may_name_a_version_in_its_path_or_its_query() {
+        let recognised = |path: &str| {
+            let uri = format!("/2015-03-31/functions/{path}").parse().unwrap();
+            recognise(&Method::POST, &uri, &HeaderMap::new(), b"{}").unwrap()
+        };
+        for (path, name, qualifier) in [
+            ("shop/invocations", "shop", None),
+            ("shop/invocations?Qualifier=2", "shop", Some("2")),
+            ("shop/invocations?Qualifier=%24LATEST", "shop", Some("$LATEST")),
+            ("shop%3A2/invocations", "shop%3A2", None),
+        ] {
+            let request = recognised(path);
+            assert_eq!((request.operation.as_str(), request.qualifier.as_deref()), (name, qualifier));
+            assert_eq!(request.action(), "lambda:InvokeFunction");
+        }
+    }
 }

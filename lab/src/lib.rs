@@ -14,6 +14,7 @@ pub mod ecs;
 pub mod elbv2;
 pub mod endpoint;
 pub mod fault;
+pub mod function_site;
 pub mod lambda;
 pub mod load_balancer;
 mod past;

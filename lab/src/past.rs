@@ -1,4 +1,4 @@
-//! What CloudWatch knows of a service from before the lab began: an hour of its periods, as the old version behaved.
+//! What CloudWatch knows of a service or a function from before the lab began: an hour of its periods, as the old version behaved.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use rand_distr::{Distribution, Poisson, StandardNormal};
 use crate::api::REGION;
 use crate::application::Behaviour;
 use crate::cloudwatch::CloudWatch;
+use crate::function_site::Meter;
 
 const NAMESPACE: &str = "AWS/ApplicationELB";
 /// What the balancer itself adds to a response time on this machine, in seconds.
@@ -68,22 +69,62 @@ impl Past<'_> {
             return;
         }
         record("RequestCount", 1.0, requests);
-        let errors =
-            (0..requests as u64).filter(|_| random.random_bool(self.behaviour.errors)).count() as f64;
-        if errors > 0.0 {
-            record("HTTPCode_Target_5XX_Count", 1.0, errors);
+        let answers = Answers::draw(self.behaviour, requests, random);
+        if answers.errors > 0.0 {
+            record("HTTPCode_Target_5XX_Count", 1.0, answers.errors);
         }
+        for (milliseconds, count) in answers.times {
+            record("TargetResponseTime", milliseconds / 1000.0 + OVERHEAD, count);
+        }
+    }
+}
+
+/// How the requests of a second were answered.
+struct Answers {
+    errors: f64,
+    /// Milliseconds, and how many took so long.
+    times: Vec<(f64, f64)>,
+}
+
+impl Answers {
+    fn draw(behaviour: &Behaviour, requests: f64, random: &mut SmallRng) -> Self {
+        let errors = (0..requests as u64).filter(|_| random.random_bool(behaviour.errors)).count() as f64;
         // Slow ones one by one, since they are what is judged; the others as so many of the usual time.
         let slow: Vec<f64> = (0..requests as u64)
             .map(|_| StandardNormal.sample(random))
             .filter(|normal| *normal > SLOW)
             .collect();
-        let time = |normal: f64| {
-            self.behaviour.latency_ms * (self.behaviour.latency_spread * normal).exp() / 1000.0 + OVERHEAD
-        };
-        record("TargetResponseTime", time(0.0), requests - slow.len() as f64);
-        for normal in slow {
-            record("TargetResponseTime", time(normal), 1.0);
+        let time = |normal: f64| behaviour.latency_ms * (behaviour.latency_spread * normal).exp();
+        let usual = (time(0.0), requests - slow.len() as f64);
+        let times = [usual].into_iter().chain(slow.into_iter().map(|normal| (time(normal), 1.0))).collect();
+        Self { errors, times }
+    }
+}
+
+/// A function that has been invoked behind its alias.
+pub struct FunctionPast<'a> {
+    /// Where its invocations are recorded.
+    pub meter: &'a Meter,
+    /// The version that the alias pointed to.
+    pub version: &'a str,
+    /// Invocations per second by its users.
+    pub requests_per_second: f64,
+    /// How it behaved.
+    pub behaviour: &'a Behaviour,
+}
+
+impl FunctionPast<'_> {
+    /// Records the seconds of `length` before `until`.
+    pub fn record(&self, until: Timestamp, length: Duration) {
+        let mut random = SmallRng::seed_from_u64(until.as_second().cast_unsigned());
+        let Ok(invocations) = Poisson::new(self.requests_per_second) else { return };
+        for back in (1..=length.as_secs()).rev() {
+            let Ok(at) = until.checked_sub(SignedDuration::from_secs(back.cast_signed())) else { continue };
+            let invocations = invocations.sample(&mut random);
+            if invocations >= 1.0 {
+                let answers = Answers::draw(self.behaviour, invocations, &mut random);
+                self.meter.through_alias(self.version, at, invocations, answers.errors, &answers.times);
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use shiftgate::yaml::{Document, Problem};
 
 use crate::application::Behaviour;
 use crate::cloudwatch::TrimmedCounts;
-use crate::codedeploy::Shift;
+use crate::codedeploy::{Platform, Shift};
 use crate::ecs::{EcsDoubts, Strategy};
 use crate::fault::Fault;
 use crate::site::PAST;
@@ -105,6 +105,8 @@ pub enum Controller {
     CodeDeploy,
     /// ECS itself.
     Ecs,
+    /// CodeDeploy, and what it deploys is a Lambda function behind an alias.
+    Lambda,
 }
 
 /// Three days of the lab's minutes, or so.
@@ -281,13 +283,18 @@ impl Scenario {
             }
             Some(_) => {}
         }
+        if scenario.controller == Controller::Lambda {
+            problems.extend(scenario.unknown_to_functions());
+        }
         if problems.is_empty() { Ok(scenario) } else { Err(problems) }
     }
 
     /// The same scenario in another way of deploying; `None` where it is about something that this way does not have.
     #[must_use]
     pub fn in_way(&self, way: Way) -> Option<Self> {
-        if self.only.is_some_and(|only| only != way.controller())
+        // A function has no balancer and no tasks: nothing that is said of one holds for a service.
+        if self.controller == Controller::Lambda
+            || self.only.is_some_and(|only| only != way.controller())
             || (way == Way::EcsRolling && self.needs_a_shift())
             || (way == Way::EcsBlueGreen && self.needs_both)
         {
@@ -321,6 +328,34 @@ impl Scenario {
         Some(Self { shift, service, expect, controller: way.controller(), ..self.clone() })
     }
 
+    /// What the scenario of a function says that only a service has.
+    fn unknown_to_functions(&self) -> Vec<Problem> {
+        let said = [
+            (self.shift.rolling, "shift.rolling", "functions have no tasks to replace one after the other"),
+            (
+                self.only.is_some_and(|only| only != Controller::Lambda),
+                "only",
+                "this controller deploys no functions",
+            ),
+            (
+                [&self.blue, &self.green].into_iter().any(|version| !version.healthy),
+                "healthy",
+                "nobody checks the health of a function; give it errors",
+            ),
+        ];
+        let stages = self.events.iter().filter_map(|event| event.when.stage.as_deref());
+        let unknown = stages.filter(|stage| !Platform::Lambda.events().contains(stage)).map(|stage| {
+            let events = Platform::Lambda.events().join(", ");
+            ("events.when.stage", format!("{stage} is none of a function's lifecycle events: {events}"))
+        });
+        said.into_iter()
+            .filter(|(said, ..)| *said)
+            .map(|(_, key, what)| (key, what.to_owned()))
+            .chain(unknown)
+            .map(|(key, what)| Problem { line: 1, key: key.to_owned(), what })
+            .collect()
+    }
+
     /// Whether it is about something before or during a shift of traffic, which a rolling update does not have.
     fn needs_a_shift(&self) -> bool {
         let waits_for_it = |event: &Event| event.when.weight.is_some() || event.when.stage.is_some();
@@ -347,5 +382,20 @@ mod tests {
         assert_eq!(keys, ["green.erors", "about", "expect"]);
         assert!(Scenario::read("about: x\nexpect: {status: Succeeded}\n").is_ok());
         assert_eq!(Scenario::read("about: x\nexpect: {status: fine}\n").unwrap_err()[0].key, "expect.status");
+    }
+
+    #[test]
+    fn a_function_is_played_in_its_own_way_only() {
+        let text = "about: x\ncontroller: lambda\nexpect: {status: Succeeded}\n";
+        let scenario = Scenario::read(text).unwrap();
+        assert_eq!(scenario.controller, Controller::Lambda);
+        assert!(Way::ALL.into_iter().all(|way| scenario.in_way(way).is_none()));
+
+        let text = format!(
+            "{text}shift: {{rolling: true}}\nonly: ecs\ngreen: {{healthy: false}}\nevents: [{{when: {{stage: Install}}}}]\n"
+        );
+        let keys: Vec<String> =
+            Scenario::read(&text).unwrap_err().into_iter().map(|problem| problem.key).collect();
+        assert_eq!(keys, ["shift.rolling", "only", "healthy", "events.when.stage"]);
     }
 }

@@ -1,4 +1,5 @@
-//! A service in the account: balancer, tasks, deployment group, policy and users.
+//! A service in the account: balancer, tasks, deployment group, policy and users. A function is one too, without balancer
+//! and tasks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,15 +11,19 @@ use shiftgate::policy::load::parameter_names;
 
 use crate::account::Account;
 use crate::application::Behaviour;
-use crate::codedeploy::{AutoRollback, Creator, DeploymentRecord, EventStatus, Group, Hook, Shift, Status};
+use crate::codedeploy::{
+    AutoRollback, Creator, DeploymentRecord, EventStatus, Group, Hook, ServiceTarget, Shift, Status, Target,
+};
 use crate::ecs::{CircuitBreaker, EcsAlarms, EcsDoubts, EcsHook, EcsService, Route, Routing, Strategy};
+use crate::function_site;
 use crate::load_balancer::{
     Condition, HealthCheck, ListenerKind, LoadBalancer, LoadBalancerSpec, Recorder, RuleSpec,
     TargetGroupSpec, TargetState,
 };
 use crate::past::Past;
-use crate::service::{Label, Service, TaskSet};
+use crate::service::{Label, Service};
 use crate::traffic::Traffic;
+use crate::underway::Version;
 
 /// What a service is to be like.
 #[derive(Debug, Clone)]
@@ -57,6 +62,13 @@ pub enum Controller {
         /// What is called at which event.
         hooks: BTreeMap<&'static str, Hook>,
     },
+    /// CodeDeploy, and what it deploys is a Lambda function: there are no tasks and no test listener.
+    Lambda {
+        /// How traffic shifts.
+        shift: Shift,
+        /// What is called at which event.
+        hooks: BTreeMap<&'static str, Hook>,
+    },
     /// ECS itself.
     Ecs {
         /// How green takes over.
@@ -79,10 +91,8 @@ pub struct Site {
     pub application: String,
     /// Deployment group; the service where ECS carries deployments out.
     pub group: String,
-    /// The ECS service.
-    pub service: Arc<Service>,
-    /// The old version's tasks.
-    pub blue: Arc<TaskSet>,
+    /// The old version.
+    pub blue: Version,
     /// Its users.
     pub traffic: Traffic,
 }
@@ -95,6 +105,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 impl Site {
     /// Starts a service with its old version healthy.
     pub async fn start(account: &Account, spec: SiteSpec) -> Result<Self> {
+        if let Controller::Lambda { .. } = spec.controller {
+            return function_site::start(account, spec);
+        }
         let balancer = balancer(account, &spec).await?;
         let names = spec_names(&spec);
         let service = Arc::new(Service::new(CLUSTER, &spec.name, Some(Arc::clone(&balancer))));
@@ -117,34 +130,37 @@ impl Site {
         }
         let traffic = Traffic::start(balancer.production_address(), spec.requests_per_second);
         let [application, group] = match &spec.controller {
-            Controller::CodeDeploy { .. } => [spec.name.clone(), format!("{}-group", spec.name)],
+            Controller::CodeDeploy { .. } | Controller::Lambda { .. } => {
+                [spec.name.clone(), format!("{}-group", spec.name)]
+            }
             Controller::Ecs { .. } => [CLUSTER.to_owned(), spec.name.clone()],
         };
-        if let Some(policy) = &spec.policy {
-            let [name, _] = parameter_names(&application, &group);
-            account.services.parameters.put(&name, policy, false);
-        }
-        let site = Self { application, group, service, blue, traffic };
+        put_policy(account, &application, &group, spec.policy.as_deref());
+        let site = Self { application, group, blue: Version::Tasks(Arc::clone(&blue)), traffic };
         match spec.controller {
-            Controller::CodeDeploy { shift, hooks } => {
+            // A function has gone its own way above.
+            Controller::CodeDeploy { shift, hooks } | Controller::Lambda { shift, hooks } => {
                 account.services.codedeploy.add_group(Group {
                     application: site.application.clone(),
                     name: site.group.clone(),
-                    service: Arc::clone(&site.service),
-                    live: Arc::clone(&site.blue),
-                    target_groups: names,
+                    target: Target::Service(ServiceTarget {
+                        service,
+                        live: Arc::clone(&blue),
+                        target_groups: names,
+                        next_version: spec.green,
+                        termination_wait_minutes: 0.0,
+                    }),
                     shift,
                     hooks,
                     alarms: spec.alarms,
                     auto_rollback: AutoRollback { on_failure: true, on_alarm: true },
-                    next_version: spec.green,
-                    termination_wait_minutes: 0.0,
                     hooks_in_rollback: true,
                     last_successful: None,
                 });
                 if !spec.first_deployment {
-                    let brought = Arc::clone(&site.blue);
-                    account.services.codedeploy.add_past(past(&spec.name, &site.group, shift, brought));
+                    let mut past = past(&spec.name, &site.group, shift);
+                    past.green = Some(blue);
+                    account.services.codedeploy.add_past(past);
                 }
             }
             Controller::Ecs { strategy, hooks, bake_minutes, doubts } => {
@@ -160,8 +176,8 @@ impl Site {
                     circuit_breaker: Some(CircuitBreaker { rollback: true }),
                     bake_minutes,
                     next_version: spec.green,
-                    live: (!spec.first_deployment).then(|| Arc::clone(&site.blue)),
-                    ..EcsService::new(Arc::clone(&site.service), None, spec.tasks)
+                    live: (!spec.first_deployment).then_some(blue),
+                    ..EcsService::new(service, None, spec.tasks)
                 })?;
                 let at = Timestamp::now().saturating_sub(2 * PAST).unwrap_or(Timestamp::MIN);
                 if let Some(past) = ecs.past(CLUSTER, &spec.name, &ecs_past_id(&spec.name), at) {
@@ -183,8 +199,16 @@ fn routing(balancer: &LoadBalancer, target_groups: [String; 2]) -> Result<Routin
     Ok(Routing { target_groups, production, test: rule(ListenerKind::Test) })
 }
 
+/// Puts the policy where the functions look for it.
+pub(crate) fn put_policy(account: &Account, application: &str, group: &str, policy: Option<&str>) {
+    if let Some(policy) = policy {
+        let [name, _] = parameter_names(application, group);
+        account.services.parameters.put(&name, policy, false);
+    }
+}
+
 /// The deployment that brought the old version, before anything that CloudWatch knows.
-fn past(application: &str, group: &str, shift: Shift, brought: Arc<TaskSet>) -> DeploymentRecord {
+pub(crate) fn past(application: &str, group: &str, shift: Shift) -> DeploymentRecord {
     let mut past = DeploymentRecord::new(&past_id(application), application, group, shift, Creator::User);
     past.created = Timestamp::now().saturating_sub(2 * PAST).unwrap_or(Timestamp::MIN);
     past.completed = Some(past.created);
@@ -193,7 +217,6 @@ fn past(application: &str, group: &str, shift: Shift, brought: Arc<TaskSet>) -> 
         event.status = EventStatus::Succeeded;
         (event.started, event.ended) = (Some(past.created), Some(past.created));
     }
-    past.green = Some(brought);
     past.green_weight = 100.0;
     past
 }
@@ -218,7 +241,7 @@ fn spec_names(spec: &SiteSpec) -> [String; 2] {
 fn rules(controller: &Controller) -> Vec<RuleSpec> {
     let rule = |listener, condition| RuleSpec { listener, priority: 1, conditions: vec![condition] };
     match controller {
-        Controller::CodeDeploy { .. } => Vec::new(),
+        Controller::CodeDeploy { .. } | Controller::Lambda { .. } => Vec::new(),
         Controller::Ecs { .. } => vec![
             rule(ListenerKind::Production, Condition::Path(vec!["/*".to_owned()])),
             rule(

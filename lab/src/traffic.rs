@@ -76,15 +76,51 @@ struct Counters {
     dropped: AtomicU64,
 }
 
+/// How a request was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// Well.
+    Ok,
+    /// With an error.
+    Error,
+    /// Not at all.
+    Not,
+}
+
 impl Traffic {
     /// Begins to send `GET /` to the address, with Poisson arrivals; a rate of 0 or less sends nothing.
     ///
     /// It must be called within a tokio runtime.
     pub fn start(target: SocketAddr, requests_per_second: f64) -> Self {
+        let uri = Uri::builder().scheme("http").authority(target.to_string()).path_and_query("/").build();
+        let client: Requests = client(IDLE_CONNECTIONS);
+        Self::of(requests_per_second, move || {
+            let (client, uri) = (client.clone(), uri.as_ref().ok().cloned());
+            async move {
+                let Some(uri) = uri else { return Answered::Not };
+                match ask(&client, uri).await {
+                    Ok(status) if status < 500 => Answered::Ok,
+                    Ok(_) => Answered::Error,
+                    Err(_) => Answered::Not,
+                }
+            }
+        })
+    }
+
+    /// Begins to make requests of any kind, with Poisson arrivals; a rate of 0 or less makes none.
+    ///
+    /// It must be called within a tokio runtime.
+    pub fn of<Request>(
+        requests_per_second: f64,
+        request: impl Fn() -> Request + Send + Sync + 'static,
+    ) -> Self
+    where
+        Request: Future<Output = Answered> + Send + 'static,
+    {
         let (rate, rates) = watch::channel(requests_per_second);
         let counters = Arc::new(Counters::default());
         let mut task = JoinSet::new();
-        task.spawn(send_for_ever(target, rates, Arc::clone(&counters)));
+        task.spawn(send_for_ever(request, rates, Arc::clone(&counters)));
         Self { rate, counters, _task: task }
     }
 
@@ -105,20 +141,20 @@ impl Traffic {
     }
 }
 
-async fn send_for_ever(target: SocketAddr, mut rates: watch::Receiver<f64>, counters: Arc<Counters>) {
-    let Ok(uri) = Uri::builder().scheme("http").authority(target.to_string()).path_and_query("/").build()
-    else {
-        tracing::error!(%target, "failed to build the URI of the traffic");
-        return;
-    };
-    let client: Requests = client(IDLE_CONNECTIONS);
+async fn send_for_ever<Request>(
+    request: impl Fn() -> Request,
+    mut rates: watch::Receiver<f64>,
+    counters: Arc<Counters>,
+) where
+    Request: Future<Output = Answered> + Send + 'static,
+{
     let mut in_flight = JoinSet::new();
     let mut next = Instant::now();
     loop {
         // Each time follows from the one before and not from the clock, so that a late wake-up is made up for.
         next += draw_gap(*rates.borrow_and_update());
         tokio::select! {
-            () = tokio::time::sleep_until(next) => send(&mut in_flight, &client, &uri, &counters),
+            () = tokio::time::sleep_until(next) => send(&mut in_flight, &request, &counters),
             changed = rates.changed() => match changed {
                 // Poisson arrivals have no memory: the wait may begin anew.
                 Ok(()) => next = Instant::now(),
@@ -134,19 +170,22 @@ fn draw_gap(requests_per_second: f64) -> Duration {
     Duration::try_from_secs_f64(gap).map_or(LONGEST_GAP, |gap| gap.min(LONGEST_GAP))
 }
 
-fn send(in_flight: &mut JoinSet<()>, client: &Requests, uri: &Uri, counters: &Arc<Counters>) {
+fn send<Request>(in_flight: &mut JoinSet<()>, request: impl Fn() -> Request, counters: &Arc<Counters>)
+where
+    Request: Future<Output = Answered> + Send + 'static,
+{
     while in_flight.try_join_next().is_some() {}
     if in_flight.len() >= MOST_IN_FLIGHT {
         counters.dropped.fetch_add(1, Ordering::SeqCst);
         return;
     }
     counters.sent.fetch_add(1, Ordering::SeqCst);
-    let (client, uri, counters) = (client.clone(), uri.clone(), Arc::clone(counters));
+    let (request, counters) = (request(), Arc::clone(counters));
     in_flight.spawn(async move {
-        let counter = match tokio::time::timeout(PATIENCE, ask(&client, uri)).await {
-            Ok(Ok(status)) if status < 500 => &counters.ok,
-            Ok(Ok(_)) => &counters.errors,
-            Ok(Err(_)) | Err(_) => &counters.failed,
+        let counter = match tokio::time::timeout(PATIENCE, request).await {
+            Ok(Answered::Ok) => &counters.ok,
+            Ok(Answered::Error) => &counters.errors,
+            Ok(Answered::Not) | Err(_) => &counters.failed,
         };
         counter.fetch_add(1, Ordering::SeqCst);
     });

@@ -4,9 +4,30 @@ use std::sync::Arc;
 
 use tokio::sync::broadcast::{self, error::RecvError};
 
+use crate::application::Behaviour;
 use crate::codedeploy::{self, CodeDeploy, Creator, EventStatus};
 use crate::ecs::{Ecs, EcsHappening, ServiceDeploymentStatus, Stage};
+use crate::function_site::AliasedFunction;
 use crate::service::TaskSet;
+
+/// The old or the new version of what is deployed.
+#[derive(Debug, Clone)]
+pub enum Version {
+    /// Tasks of an ECS service.
+    Tasks(Arc<TaskSet>),
+    /// A version of a Lambda function, by its number.
+    Function(Arc<AliasedFunction>, String),
+}
+
+impl Version {
+    /// Gives it another behaviour.
+    pub fn behave(&self, behaviour: &Behaviour) {
+        match self {
+            Self::Tasks(tasks) => tasks.behave(behaviour),
+            Self::Function(function, version) => function.behave(version, behaviour),
+        }
+    }
+}
 
 /// Something that happened to a deployment.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,11 +97,14 @@ impl Underway {
         }
     }
 
-    /// Green's tasks, once they are there.
-    pub fn green(&self) -> Option<Arc<TaskSet>> {
+    /// Green, once it is there.
+    pub fn green(&self) -> Option<Version> {
         match self {
-            Self::CodeDeploy(codedeploy, id) => codedeploy.deployment(id)?.green,
-            Self::Ecs(ecs, arn) => ecs.revision(&ecs.deployment(arn)?.target.revision)?.tasks,
+            Self::CodeDeploy(codedeploy, id) => codedeploy.green(id),
+            Self::Ecs(ecs, arn) => {
+                let tasks = ecs.revision(&ecs.deployment(arn)?.target.revision)?.tasks;
+                tasks.map(Version::Tasks)
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::account::{Account, AccountSpec};
 use crate::application::Behaviour;
-use crate::codedeploy::{Hook, Pace};
+use crate::codedeploy::{Hook, Pace, Platform};
 use crate::ecs::{EcsHook, Stage};
 use crate::fault::Rule;
 use crate::lambda::LogLine;
@@ -22,7 +22,7 @@ use crate::recorded;
 use crate::scenario::{self, Event, Expect, Scenario};
 use crate::site::{self, Site, SiteSpec};
 use crate::traffic::Stats;
-use crate::underway::{Happening, Happenings, Moment, Underway};
+use crate::underway::{Happening, Happenings, Moment, Underway, Version};
 
 /// Longest play; a scenario that is not over by then has hung.
 const LONGEST: Duration = Duration::from_mins(6);
@@ -141,12 +141,14 @@ impl Played {
             return self.differences_of_outcome(expect);
         }
         let mut differences = match self.controller {
-            scenario::Controller::CodeDeploy => self.differences_of_codedeploy(expect),
+            scenario::Controller::CodeDeploy | scenario::Controller::Lambda => {
+                self.differences_of_codedeploy(expect)
+            }
             scenario::Controller::Ecs => self.differences_of_ecs(expect),
         };
         let decision = self.decision();
         if let Some(wanted) = &expect.reason
-            && (self.controller == scenario::Controller::CodeDeploy || decision.is_some())
+            && (self.controller != scenario::Controller::Ecs || decision.is_some())
             && !decision.is_some_and(|verdict| verdict.reason.contains(wanted))
         {
             let reason = decision.map_or("none", |verdict| verdict.reason.as_str());
@@ -204,6 +206,11 @@ fn site_spec(scenario: &Scenario, account: &Account) -> SiteSpec {
     let controller = match scenario.controller {
         scenario::Controller::CodeDeploy => {
             site::Controller::CodeDeploy { shift: scenario.shift.shift(), hooks: codedeploy_hooks(account) }
+        }
+        scenario::Controller::Lambda => {
+            let mut hooks = codedeploy_hooks(account);
+            hooks.retain(|event, _| Platform::Lambda.events().contains(event));
+            site::Controller::Lambda { shift: scenario.shift.shift(), hooks }
         }
         scenario::Controller::Ecs => site::Controller::Ecs {
             strategy: scenario.shift.strategy(),
@@ -306,7 +313,9 @@ impl Play<'_> {
     fn happenings(&self) -> Happenings {
         let services = &self.account.services;
         match self.scenario.controller {
-            scenario::Controller::CodeDeploy => Happenings::CodeDeploy(services.codedeploy.happenings()),
+            scenario::Controller::CodeDeploy | scenario::Controller::Lambda => {
+                Happenings::CodeDeploy(services.codedeploy.happenings())
+            }
             scenario::Controller::Ecs => Happenings::Ecs(services.ecs.happenings()),
         }
     }
@@ -314,7 +323,7 @@ impl Play<'_> {
     fn deploy(&self) -> Result<Underway> {
         let (services, site) = (&self.account.services, self.site);
         Ok(match self.scenario.controller {
-            scenario::Controller::CodeDeploy => {
+            scenario::Controller::CodeDeploy | scenario::Controller::Lambda => {
                 let id = services.codedeploy.deploy(&site.application, &site.group, None, None)?;
                 Underway::CodeDeploy(Arc::clone(&services.codedeploy), id)
             }
@@ -329,7 +338,7 @@ impl Play<'_> {
         Happen {
             event,
             normal: [self.scenario.blue.clone(), self.scenario.green.clone()],
-            blue: Arc::clone(&self.site.blue),
+            blue: self.site.blue.clone(),
             green: underway.green(),
             services: Arc::clone(&self.account.services),
         }
@@ -432,8 +441,8 @@ struct Happen {
     event: Event,
     /// Blue's and green's behaviour before it.
     normal: [Behaviour; 2],
-    blue: Arc<crate::service::TaskSet>,
-    green: Option<Arc<crate::service::TaskSet>>,
+    blue: Version,
+    green: Option<Version>,
     services: Arc<crate::endpoint::Services>,
 }
 
@@ -464,8 +473,8 @@ impl Happen {
         if let Some(behaviour) = blue {
             self.blue.behave(behaviour);
         }
-        if let (Some(behaviour), Some(tasks)) = (green, &self.green) {
-            tasks.behave(behaviour);
+        if let (Some(behaviour), Some(version)) = (green, &self.green) {
+            version.behave(behaviour);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{POLICY, Waiting};
 use serde_json::{Value, json};
-use shiftgate_lab::codedeploy::{Creator, DeploymentRecord, EventStatus, Shift, Status};
+use shiftgate_lab::codedeploy::{Creator, DeploymentRecord, EventStatus, Platform, Shift, Status};
 
 /// Calls the API and returns the answer, or the error's name.
 fn call(waiting: &Waiting, operation: &str, input: &Value) -> Result<Value, String> {
@@ -29,7 +29,7 @@ async fn the_report_has_all_seven_errors() {
     let id = waiting.deploy().await;
     let mut server =
         DeploymentRecord::new("d-SERVER000", "shop", "shop-group", Shift::AllAtOnce, Creator::User);
-    server.platform = "Server";
+    server.platform = Platform::Server;
     waiting.account.services.codedeploy.add_past(server);
     let good = "AfterInstall-execution";
     for (deployment, execution, status, error) in [

@@ -1,4 +1,4 @@
-//! The lifecycle of a deployment: the eight events in order, the hooks, the shift, and the way back.
+//! The lifecycle of a deployment: the events in order, the hooks, the shift, and the way back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::model::{
-    Creator, DeploymentRecord, EVENTS, EventStatus, Group, Hook, Shift, Status, Stop, new_deployment_id,
+    Creator, DeploymentRecord, EventStatus, Group, Hook, Status, Stop, Versions, new_deployment_id,
     new_execution_id,
 };
+use super::shift::Shift;
+use super::target::{ServiceTarget, Target};
 use super::{CodeDeploy, Happening};
 use crate::api::ApiError;
-use crate::load_balancer::ListenerKind;
-use crate::service::{Label, Service, TaskSet};
 
 /// How often the group's alarms are looked at.
 const ALARM_POLL: Duration = Duration::from_millis(500);
@@ -58,8 +58,9 @@ impl CodeDeploy {
         }
         let found = state.group_mut(application, group)?.clone();
         let shift = shift.unwrap_or(found.shift);
-        let mut record = DeploymentRecord::new(&id, application, group, shift, Creator::User);
-        record.blue = Some(found.live);
+        let mut record =
+            DeploymentRecord::new(&id, application, group, shift, Creator::User).on(found.target.platform());
+        found.target.start(&mut record);
         state.deployments.insert(id.clone(), record);
         drop(state);
         let engine = Arc::clone(self);
@@ -93,12 +94,19 @@ impl CodeDeploy {
     }
 
     async fn forward(&self, id: &str, group: &Group) -> Result<(), Failure> {
-        for event in EVENTS {
+        let target = &group.target;
+        // What cannot be deployed cannot be given back either.
+        let as_it_is = |failure| Failure { roll_back: RollBack::Decided(false), ..failure };
+        target.check().map_err(|error| as_it_is(target_failure(target, &error)))?;
+        for &event in target.platform().events() {
             self.mark(id, event, EventStatus::InProgress);
-            match event {
-                "Install" => self.install(id, group).await?,
-                "AllowTestTraffic" => self.allow_test_traffic(id, group)?,
-                "AllowTraffic" => self.allow_traffic(id, group).await?,
+            match (event, target) {
+                ("Install", Target::Service(service)) => self.install(id, target, service).await?,
+                ("AllowTestTraffic", _) => {
+                    let record = self.record(id, target)?;
+                    target.allow_test_traffic(&record).map_err(|error| target_failure(target, &error))?;
+                }
+                ("AllowTraffic", _) => self.allow_traffic(id, target).await?,
                 _ => self.hook(id, group, event).await?,
             }
             self.mark(id, event, EventStatus::Succeeded);
@@ -106,19 +114,14 @@ impl CodeDeploy {
         Ok(())
     }
 
+    fn record(&self, id: &str, target: &Target) -> Result<DeploymentRecord, Failure> {
+        let vanished = || target_failure(target, &ApiError::client("", "the deployment vanished"));
+        self.deployment(id).ok_or_else(vanished)
+    }
+
     /// Starts green's tasks and waits until they run.
-    async fn install(&self, id: &str, group: &Group) -> Result<(), Failure> {
-        let blue = &group.live.target_group;
-        let green_group = group
-            .target_groups
-            .iter()
-            .find(|name| *name != blue)
-            .ok_or_else(|| ecs_failure("no second target group"))?;
-        let green = group
-            .service
-            .start(Label::Green, green_group, group.live.desired(), &group.next_version)
-            .await
-            .map_err(|error| ecs_failure(&error.to_string()))?;
+    async fn install(&self, id: &str, target: &Target, service: &ServiceTarget) -> Result<(), Failure> {
+        let green = service.install().await.map_err(|error| target_failure(target, &error))?;
         self.update(id, |record| record.green = Some(Arc::clone(&green)));
         let deadline = tokio::time::Instant::now() + self.pace.minute * 60;
         while green.running() < green.desired() {
@@ -132,29 +135,11 @@ impl CodeDeploy {
         Ok(())
     }
 
-    fn allow_test_traffic(&self, id: &str, group: &Group) -> Result<(), Failure> {
-        if !has_test_listener(&group.service) {
-            return Ok(());
-        }
-        let green = self
-            .deployment(id)
-            .and_then(|record| record.green)
-            .ok_or_else(|| ecs_failure("no green tasks"))?;
-        set_weights(&group.service, ListenerKind::Test, &[(&green, 100.0)])
-    }
-
     /// The whole shift happens within this one event; no hook runs between its steps.
-    async fn allow_traffic(&self, id: &str, group: &Group) -> Result<(), Failure> {
-        let record = self.deployment(id).ok_or_else(|| ecs_failure("deployment vanished"))?;
-        let (Some(blue), Some(green)) = (record.blue, record.green) else {
-            return Err(ecs_failure("a colour has no tasks"));
-        };
-        for (weight, minutes) in record.shift.steps() {
-            set_weights(
-                &group.service,
-                ListenerKind::Production,
-                &[(&blue, 100.0 - weight), (&green, weight)],
-            )?;
+    async fn allow_traffic(&self, id: &str, target: &Target) -> Result<(), Failure> {
+        let record = self.record(id, target)?;
+        for (weight, minutes) in record.steps() {
+            target.set_weight(&record, weight).map_err(|error| target_failure(target, &error))?;
             self.update(id, |record| record.green_weight = weight);
             self.tell(Happening::Weight { deployment: id.to_owned(), green: weight });
             tokio::time::sleep(self.pace.minute.mul_f64(minutes)).await;
@@ -237,21 +222,20 @@ impl CodeDeploy {
 
     /// All traffic is green's: after the termination wait the old version goes.
     async fn succeed(&self, id: &str, group: &Group) {
-        tokio::time::sleep(self.pace.minute.mul_f64(group.termination_wait_minutes)).await;
+        tokio::time::sleep(self.pace.minute.mul_f64(group.target.termination_wait_minutes())).await;
         let record = self.update(id, |record| {
             record.status = Status::Succeeded;
             record.completed = Some(Timestamp::now());
             record.clone()
         });
         let Some(record) = record else { return };
-        if let (Some(blue), Some(green)) = (&record.blue, record.green) {
-            group.service.stop(blue);
-            let mut state = self.lock();
-            if let Ok(group) = state.group_mut(&record.application, &record.group) {
-                group.live = green;
-                group.last_successful = Some(id.to_owned());
-            }
+        group.target.stop_old(&record);
+        let mut state = self.lock();
+        if let Ok(group) = state.group_mut(&record.application, &record.group) {
+            group.target.succeeded(&record);
+            group.last_successful = Some(id.to_owned());
         }
+        drop(state);
         self.tell(Happening::Ended { deployment: id.to_owned(), status: Status::Succeeded, error: None });
     }
 
@@ -288,40 +272,38 @@ impl CodeDeploy {
             });
         }
         self.tell(Happening::Ended { deployment: id.to_owned(), status: failure.status, error: Some(error) });
-        // Before Install there is nothing to undo.
-        if wanted && record.green.is_some() {
+        if wanted && record.can_be_undone() {
             self.roll_back(&record, group).await;
         }
     }
 
-    /// A rollback is a deployment of its own: traffic goes back to the old tasks, and green's are drained.
+    /// A rollback is a deployment of its own: traffic goes back to the old version at once, and the new one is stopped.
     async fn roll_back(&self, undone: &DeploymentRecord, group: &Group) {
-        let (Some(blue), Some(green)) = (&undone.blue, &undone.green) else { return };
         let id = new_deployment_id();
+        let target = &group.target;
         let mut record = DeploymentRecord::new(
             &id,
             &undone.application,
             &undone.group,
             Shift::AllAtOnce,
             Creator::Rollback,
-        );
+        )
+        .on(target.platform());
         record.status = Status::InProgress;
         record.rollback_of = Some(undone.id.clone());
-        // In the deployment's eyes the tasks that get the traffic are the new ones.
-        record.blue = Some(Arc::clone(green));
-        record.green = Some(Arc::clone(blue));
+        // In the deployment's eyes the version that gets the traffic is the new one.
+        record.blue.clone_from(&undone.green);
+        record.green.clone_from(&undone.blue);
+        record.versions = undone.versions.as_ref().map(Versions::swapped);
         self.lock().deployments.insert(id.clone(), record);
         self.update(&undone.id, |undone| undone.rolled_back_by = Some(id.clone()));
         self.tell(Happening::Started { deployment: id.clone(), creator: Creator::Rollback });
-        for event in EVENTS {
+        for &event in target.platform().events() {
             self.mark(&id, event, EventStatus::InProgress);
             match event {
-                "AllowTestTraffic" if has_test_listener(&group.service) => {
-                    let _ = set_weights(&group.service, ListenerKind::Test, &[(blue, 100.0)]);
-                }
+                "AllowTestTraffic" => target.give_test_traffic_back(undone),
                 "AllowTraffic" => {
-                    let weights = [(blue, 100.0), (green, 0.0)];
-                    let _ = set_weights(&group.service, ListenerKind::Production, &weights);
+                    let _ = target.set_weight(undone, 0.0);
                     self.update(&id, |record| record.green_weight = 100.0);
                     self.update(&undone.id, |record| record.green_weight = 0.0);
                     self.tell(Happening::Weight { deployment: undone.id.clone(), green: 0.0 });
@@ -338,7 +320,7 @@ impl CodeDeploy {
             }
             self.mark(&id, event, EventStatus::Succeeded);
         }
-        group.service.stop(green);
+        target.stop_new(undone);
         self.end(&id, Status::Succeeded);
     }
 
@@ -364,21 +346,6 @@ impl CodeDeploy {
     fn update<T>(&self, id: &str, change: impl FnOnce(&mut DeploymentRecord) -> T) -> Option<T> {
         self.lock().deployments.get_mut(id).map(change)
     }
-}
-
-fn set_weights(
-    service: &Service,
-    listener: ListenerKind,
-    weights: &[(&Arc<TaskSet>, f64)],
-) -> Result<(), Failure> {
-    let weights: Vec<(String, u32)> =
-        weights.iter().map(|(set, weight)| (set.target_group.clone(), weight.round() as u32)).collect();
-    let balancer = service.balancer().map_err(|error| ecs_failure(&error.to_string()))?;
-    balancer.set_weights(listener, &weights).map_err(|error| ecs_failure(&error.to_string()))
-}
-
-fn has_test_listener(service: &Service) -> bool {
-    service.balancer.as_ref().is_some_and(|balancer| balancer.test_address().is_some())
 }
 
 fn failure_of(stop: Stop) -> Failure {
@@ -410,11 +377,12 @@ fn timed_out(message: &str) -> Failure {
     }
 }
 
-fn ecs_failure(message: &str) -> Failure {
+/// The service or function refused what CodeDeploy asked of it.
+fn target_failure(target: &Target, error: &ApiError) -> Failure {
     Failure {
         status: Status::Failed,
-        code: "ECS_UPDATE_ERROR",
-        message: message.to_owned(),
+        code: target.error_code(),
+        message: error.message.clone(),
         roll_back: RollBack::IfOnFailure,
     }
 }

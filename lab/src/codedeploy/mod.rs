@@ -1,7 +1,13 @@
-//! AWS CodeDeploy for ECS blue/green deployments: a real lifecycle engine behind the real API.
+//! AWS CodeDeploy for blue/green deployments of ECS services and of Lambda functions: a real lifecycle engine behind the
+//! real API.
 
 mod engine;
 mod model;
+mod shift;
+mod target;
+#[cfg(test)]
+mod tests;
+mod told;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -10,13 +16,14 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-pub use model::{
-    AutoRollback, Creator, DeploymentRecord, EVENTS, EventStatus, Group, Hook, Shift, Status, Stop,
-};
+pub use model::{AutoRollback, Creator, DeploymentRecord, EventStatus, Group, Hook, Status, Stop, Versions};
+pub use shift::{Platform, Shift};
+pub use target::{FunctionTarget, ServiceTarget, Target};
 
 use crate::api::ApiError;
 use crate::cloudwatch::CloudWatch;
 use crate::lambda::Lambda;
+use crate::underway::Version;
 
 /// How fast the lab's time passes where CodeDeploy counts in minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +117,18 @@ impl CodeDeploy {
     /// A deployment as it stands.
     pub fn deployment(&self, id: &str) -> Option<DeploymentRecord> {
         self.lock().deployments.get(id).cloned()
+    }
+
+    /// The new version of a deployment, once it is there.
+    pub(crate) fn green(&self, id: &str) -> Option<Version> {
+        let mut state = self.lock();
+        let record = state.deployments.get(id)?.clone();
+        match &state.group_mut(&record.application, &record.group).ok()?.target {
+            Target::Service(_) => record.green.map(Version::Tasks),
+            Target::Function(target) => {
+                Some(Version::Function(Arc::clone(&target.function), record.versions?.target))
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,4 +1,4 @@
-//! What CodeDeploy knows: groups, deployments, lifecycle events.
+//! What CodeDeploy knows: groups, deployments, what became of their lifecycle events.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,96 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::application::Behaviour;
-use crate::service::{Service, TaskSet};
-
-/// The lifecycle events of an ECS deployment, in order.
-pub const EVENTS: [&str; 8] = [
-    "BeforeInstall",
-    "Install",
-    "AfterInstall",
-    "AllowTestTraffic",
-    "AfterAllowTestTraffic",
-    "BeforeAllowTraffic",
-    "AllowTraffic",
-    "AfterAllowTraffic",
-];
-
-/// How production traffic shifts. Percentages are green's, intervals in CodeDeploy's minutes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Shift {
-    /// At once.
-    AllAtOnce,
-    /// One step, then the rest.
-    Canary {
-        /// First step.
-        percent: f64,
-        /// Time until the rest.
-        minutes: f64,
-    },
-    /// Equal steps.
-    Linear {
-        /// Each step.
-        percent: f64,
-        /// Time between steps.
-        minutes: f64,
-    },
-}
-
-impl Shift {
-    /// The predefined configurations of the ECS platform.
-    pub fn predefined(name: &str) -> Option<Self> {
-        Some(match name {
-            "CodeDeployDefault.ECSAllAtOnce" => Self::AllAtOnce,
-            "CodeDeployDefault.ECSCanary10Percent5Minutes" => Self::Canary { percent: 10.0, minutes: 5.0 },
-            "CodeDeployDefault.ECSCanary10Percent15Minutes" => Self::Canary { percent: 10.0, minutes: 15.0 },
-            "CodeDeployDefault.ECSLinear10PercentEvery1Minutes" => {
-                Self::Linear { percent: 10.0, minutes: 1.0 }
-            }
-            "CodeDeployDefault.ECSLinear10PercentEvery3Minutes" => {
-                Self::Linear { percent: 10.0, minutes: 3.0 }
-            }
-            _ => return None,
-        })
-    }
-
-    /// Name of the configuration; custom ones are named after their steps.
-    pub fn name(&self) -> String {
-        let predefined = [
-            "CodeDeployDefault.ECSAllAtOnce",
-            "CodeDeployDefault.ECSCanary10Percent5Minutes",
-            "CodeDeployDefault.ECSCanary10Percent15Minutes",
-            "CodeDeployDefault.ECSLinear10PercentEvery1Minutes",
-            "CodeDeployDefault.ECSLinear10PercentEvery3Minutes",
-        ];
-        let known = predefined.into_iter().find(|name| Self::predefined(name) == Some(*self));
-        match (known, self) {
-            (Some(name), _) => name.to_owned(),
-            (None, Self::AllAtOnce) => "CodeDeployDefault.ECSAllAtOnce".to_owned(),
-            (None, Self::Canary { percent, minutes }) => format!("Canary{percent}Percent{minutes}Minutes"),
-            (None, Self::Linear { percent, minutes }) => {
-                format!("Linear{percent}PercentEvery{minutes}Minutes")
-            }
-        }
-    }
-
-    /// Green's weight at each step, with the minutes until the next one. The first step is taken at once.
-    pub fn steps(&self) -> Vec<(f64, f64)> {
-        match *self {
-            Self::AllAtOnce => vec![(100.0, 0.0)],
-            Self::Canary { percent, minutes } => vec![(percent, minutes), (100.0, 0.0)],
-            Self::Linear { percent, minutes } => {
-                let count = (100.0 / percent).ceil() as usize;
-                (1..=count)
-                    .map(|step| {
-                        let last = step == count;
-                        ((percent * step as f64).min(100.0), if last { 0.0 } else { minutes })
-                    })
-                    .collect()
-            }
-        }
-    }
-}
+use super::shift::{Platform, Shift};
+use super::target::Target;
+use crate::service::TaskSet;
 
 /// What is called at a lifecycle event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,12 +35,8 @@ pub struct Group {
     pub application: String,
     /// Name.
     pub name: String,
-    /// The service that it deploys.
-    pub service: Arc<Service>,
-    /// The tasks that serve now.
-    pub live: Arc<TaskSet>,
-    /// Names of the two target groups; which one is blue changes with every deployment.
-    pub target_groups: [String; 2],
+    /// What it deploys.
+    pub target: Target,
     /// How traffic shifts.
     pub shift: Shift,
     /// What is called at which event.
@@ -136,11 +45,8 @@ pub struct Group {
     pub alarms: Vec<String>,
     /// Rollback rules.
     pub auto_rollback: AutoRollback,
-    /// How the next version will behave.
-    pub next_version: Behaviour,
-    /// CodeDeploy's minutes until the old version is stopped.
-    pub termination_wait_minutes: f64,
-    /// Whether rollback deployments call the hooks' functions too; nobody has seen what AWS does.
+    /// Whether rollback deployments call the hooks' functions too: on the Lambda platform they do not; on ECS nobody
+    /// has seen what AWS does.
     pub hooks_in_rollback: bool,
     /// The last deployment that succeeded.
     pub last_successful: Option<String>,
@@ -255,6 +161,28 @@ pub enum Stop {
     Alarm(Vec<String>),
 }
 
+/// The versions of a function between which an alias shifts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versions {
+    /// The one that the alias pointed to before.
+    pub current: String,
+    /// The one that it shall point to.
+    pub target: String,
+}
+
+impl Versions {
+    /// The way back.
+    #[must_use]
+    pub fn swapped(&self) -> Self {
+        Self { current: self.target.clone(), target: self.current.clone() }
+    }
+
+    /// Whether the alias has pointed to no other version yet.
+    pub fn is_first(&self) -> bool {
+        self.current == self.target
+    }
+}
+
 /// A deployment.
 #[derive(Debug, Clone)]
 pub struct DeploymentRecord {
@@ -264,8 +192,8 @@ pub struct DeploymentRecord {
     pub application: String,
     /// Deployment group.
     pub group: String,
-    /// `ECS`, `Lambda` or `Server`.
-    pub platform: &'static str,
+    /// Where it deploys to.
+    pub platform: Platform,
     /// Configuration.
     pub shift: Shift,
     /// Status.
@@ -284,6 +212,8 @@ pub struct DeploymentRecord {
     pub blue: Option<Arc<TaskSet>>,
     /// The new version's tasks, once installed.
     pub green: Option<Arc<TaskSet>>,
+    /// The versions of the function, on the Lambda platform.
+    pub versions: Option<Versions>,
     /// Green's share of production traffic in percent.
     pub green_weight: f64,
     /// The deployment that undid this one.
@@ -302,22 +232,46 @@ impl DeploymentRecord {
             id: id.to_owned(),
             application: application.to_owned(),
             group: group.to_owned(),
-            platform: "ECS",
+            platform: Platform::Ecs,
             shift,
             status: Status::Created,
             creator,
             error: None,
             created: Timestamp::now(),
             completed: None,
-            events: EVENTS.into_iter().map(EventRecord::new).collect(),
+            events: Platform::Ecs.events().iter().copied().map(EventRecord::new).collect(),
             blue: None,
             green: None,
+            versions: None,
             green_weight: 0.0,
             rolled_back_by: None,
             rollback_of: None,
             stop: watch::Sender::new(None),
             reports: watch::Sender::new(0),
         }
+    }
+
+    /// The same on another platform, with its lifecycle events.
+    #[must_use]
+    pub fn on(mut self, platform: Platform) -> Self {
+        self.platform = platform;
+        self.events = platform.events().iter().copied().map(EventRecord::new).collect();
+        self
+    }
+
+    /// Green's weight at each step, with the minutes until the next one. The first deployment of a function has nothing to
+    /// shift from.
+    pub(super) fn steps(&self) -> Vec<(f64, f64)> {
+        match &self.versions {
+            Some(versions) if versions.is_first() => Shift::AllAtOnce.steps(),
+            _ => self.shift.steps(),
+        }
+    }
+
+    /// Whether there is something that a rollback could give back. Before Install there is nothing to undo, and the
+    /// first deployment of a function has no other version.
+    pub(super) fn can_be_undone(&self) -> bool {
+        self.green.is_some() || self.versions.as_ref().is_some_and(|versions| !versions.is_first())
     }
 
     /// The event of this name.

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::CodeDeploy;
-use super::model::{DeploymentRecord, EventRecord, EventStatus, Group, Shift, Status, Stop};
-use crate::api::{ACCOUNT, ApiError, REGION};
-use crate::load_balancer::ListenerKind;
-use crate::service::{Label, TaskSet};
+use super::model::{DeploymentRecord, EventStatus, Status, Stop};
+use super::shift::{Platform, Shift};
+use super::told::{self, seconds, set};
+use crate::api::ApiError;
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -73,12 +72,12 @@ impl CodeDeploy {
         let mut info = json!({
             "applicationName": record.application,
             "deploymentGroupName": record.group,
-            "deploymentConfigName": record.shift.name(),
+            "deploymentConfigName": record.shift.name(record.platform),
             "deploymentId": record.id,
             "status": record.status.as_str(),
             "createTime": seconds(record.created),
             "creator": record.creator.as_str(),
-            "computePlatform": record.platform,
+            "computePlatform": record.platform.as_str(),
             "deploymentStyle": {"deploymentType": "BLUE_GREEN", "deploymentOption": "WITH_TRAFFIC_CONTROL"},
         });
         set(&mut info, "completeTime", record.completed.map(seconds));
@@ -161,7 +160,7 @@ impl CodeDeploy {
         let group = state.group_mut(application, name)?.clone();
         let last =
             group.last_successful.as_ref().map(|id| json!({"deploymentId": id, "status": "Succeeded"}));
-        let mut info = group_info(&group);
+        let mut info = told::group(&group);
         set(&mut info, "lastSuccessfulDeployment", last);
         Ok(json!({"deploymentGroupInfo": info}))
     }
@@ -196,7 +195,7 @@ impl CodeDeploy {
         Ok(json!({"targetIds": targets.into_iter().map(|(id, _)| id).collect::<Vec<_>>()}))
     }
 
-    /// The targets of a deployment: on the ECS platform one, `<cluster>:<service>`.
+    /// The targets of a deployment: one service or one function.
     fn targets(&self, id: &str) -> Result<Vec<(String, Value)>, ApiError> {
         let mut state = self.lock();
         let record = state.deployment_mut(id)?.clone();
@@ -207,9 +206,7 @@ impl CodeDeploy {
             ));
         }
         let group = state.group_mut(&record.application, &record.group)?;
-        let target_id = format!("{}:{}", group.service.cluster, group.service.name);
-        let target = target_info(&record, &target_id);
-        Ok(vec![(target_id, json!({"deploymentTargetType": "ECSTarget", "ecsTarget": target}))])
+        Ok(vec![(group.target.id(), told::target(&record, &group.target))])
     }
 
     /// The hook's report. The first one counts; all seven errors of the API are told apart.
@@ -217,7 +214,7 @@ impl CodeDeploy {
         let id = deployment_id(input)?;
         let mut state = self.lock();
         let record = state.deployment_mut(id)?;
-        if record.platform == "Server" {
+        if record.platform == Platform::Server {
             return Err(ApiError::client(
                 "UnsupportedActionForDeploymentTypeException",
                 "This action is not supported for the Server compute platform",
@@ -285,12 +282,19 @@ impl CodeDeploy {
         )?;
         let shift = match &input.deployment_config_name {
             None => None,
-            Some(name) => Some(Shift::predefined(name).ok_or_else(|| {
-                ApiError::client(
-                    "DeploymentConfigDoesNotExistException",
-                    format!("No Deployment Configuration found for name: {name}"),
-                )
-            })?),
+            Some(name) => {
+                let (platform, shift) = Shift::predefined(name).ok_or_else(|| {
+                    ApiError::client(
+                        "DeploymentConfigDoesNotExistException",
+                        format!("No Deployment Configuration found for name: {name}"),
+                    )
+                })?;
+                if platform != self.lock().group_mut(application, group)?.target.platform() {
+                    let message = format!("{name} is for another compute platform");
+                    return Err(ApiError::client("InvalidComputePlatformException", message));
+                }
+                Some(shift)
+            }
         };
         let id = self.deploy(application, group, shift, None)?;
         Ok(json!({"deploymentId": id}))
@@ -315,103 +319,4 @@ fn required<'a>(value: Option<&'a String>, code: &str, what: &str) -> Result<&'a
 
 fn no_target(id: &str) -> ApiError {
     ApiError::client("DeploymentTargetDoesNotExistException", format!("The target {id} could not be found"))
-}
-
-fn seconds(at: Timestamp) -> f64 {
-    at.as_millisecond() as f64 / 1000.0
-}
-
-/// Sets a field that the API leaves out when it has no value.
-fn set(object: &mut Value, key: &str, value: Option<impl Into<Value>>) {
-    if let Some(value) = value {
-        object[key] = value.into();
-    }
-}
-
-fn group_info(group: &Group) -> Value {
-    let route = |kind| {
-        let listener = group.service.balancer.as_ref()?.listener(kind).ok()?;
-        Some(json!({"listenerArns": [listener.arn]}))
-    };
-    let mut pair = json!({
-        "targetGroups": group.target_groups.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
-    });
-    set(&mut pair, "prodTrafficRoute", route(ListenerKind::Production));
-    set(&mut pair, "testTrafficRoute", route(ListenerKind::Test));
-    let rollback = group.auto_rollback;
-    let events: Vec<&str> =
-        [(rollback.on_failure, "DEPLOYMENT_FAILURE"), (rollback.on_alarm, "DEPLOYMENT_STOP_ON_ALARM")]
-            .into_iter()
-            .filter_map(|(on, event)| on.then_some(event))
-            .collect();
-    json!({
-        "applicationName": group.application,
-        "deploymentGroupName": group.name,
-        "deploymentConfigName": group.shift.name(),
-        "computePlatform": "ECS",
-        "ecsServices": [{"serviceName": group.service.name, "clusterName": group.service.cluster}],
-        "loadBalancerInfo": {"targetGroupPairInfoList": [pair]},
-        "alarmConfiguration": {
-            "enabled": !group.alarms.is_empty(),
-            "ignorePollAlarmFailure": false,
-            "alarms": group.alarms.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
-        },
-        "autoRollbackConfiguration": {"enabled": !events.is_empty(), "events": events},
-        "blueGreenDeploymentConfiguration": {
-            "deploymentReadyOption": {"actionOnTimeout": "CONTINUE_DEPLOYMENT", "waitTimeInMinutes": 0},
-            "terminateBlueInstancesOnDeploymentSuccess": {
-                "action": "TERMINATE",
-                "terminationWaitTimeInMinutes": group.termination_wait_minutes.round() as u64,
-            },
-        },
-        "deploymentStyle": {"deploymentType": "BLUE_GREEN", "deploymentOption": "WITH_TRAFFIC_CONTROL"},
-    })
-}
-
-fn target_info(record: &DeploymentRecord, target_id: &str) -> Value {
-    let status = match record.status {
-        Status::Created => "Pending",
-        Status::InProgress => "InProgress",
-        Status::Succeeded => "Succeeded",
-        Status::Failed | Status::Stopped => "Failed",
-    };
-    let sets = [(Label::Blue, &record.blue), (Label::Green, &record.green)];
-    json!({
-        "deploymentId": record.id,
-        "targetId": target_id,
-        "targetArn": format!("arn:aws:ecs:{REGION}:{ACCOUNT}:service/{}", target_id.replace(':', "/")),
-        "lastUpdatedAt": seconds(Timestamp::now()),
-        "status": status,
-        "lifecycleEvents": record.events.iter().map(event_info).collect::<Vec<_>>(),
-        "taskSetsInfo": sets
-            .into_iter()
-            .filter_map(|(label, set)| set.as_ref().map(|set| task_set_info(record, label, set)))
-            .collect::<Vec<_>>(),
-    })
-}
-
-fn event_info(event: &EventRecord) -> Value {
-    let mut info = json!({"lifecycleEventName": event.name, "status": event.status.as_str()});
-    set(&mut info, "startTime", event.started.map(seconds));
-    set(&mut info, "endTime", event.ended.map(seconds));
-    info
-}
-
-fn task_set_info(record: &DeploymentRecord, label: Label, set: &TaskSet) -> Value {
-    let weight = match label {
-        Label::Blue => 100.0 - record.green_weight,
-        Label::Green => record.green_weight,
-    };
-    let primary = (label == Label::Green) == (record.green_weight >= 100.0);
-    json!({
-        // Misspelled in the API itself.
-        "identifer": set.id,
-        "desiredCount": set.desired(),
-        "pendingCount": set.desired() - set.running(),
-        "runningCount": set.running(),
-        "status": if primary { "PRIMARY" } else { "ACTIVE" },
-        "trafficWeight": weight,
-        "targetGroup": {"name": set.target_group},
-        "taskSetLabel": label.as_str(),
-    })
 }

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use crate::api::{ACCOUNT, ApiError, REGION};
+use crate::function_site::AliasedFunction;
 use function::Function;
 pub use invocation::{FunctionError, Invocation};
 
@@ -62,6 +63,8 @@ pub struct InvokeAnswer {
     pub function_error: Option<&'static str>,
     /// What the function answered; empty unless the caller waited for it.
     pub body: Vec<u8>,
+    /// Value of the header `X-Amz-Executed-Version`, if the function has versions and the caller waited for it.
+    pub executed_version: Option<String>,
 }
 
 /// One event on its way to a function. A retry has the same id.
@@ -80,6 +83,8 @@ impl Request {
 /// All functions of the pretended account. Their processes die when this is dropped.
 pub struct Lambda {
     functions: BTreeMap<String, Arc<Function>>,
+    /// Pretended functions with versions; no program belongs to them.
+    aliased: std::sync::Mutex<BTreeMap<String, Arc<AliasedFunction>>>,
     retry_delays: [Duration; 2],
     logs: broadcast::Sender<LogLine>,
     /// Invocations run on when their caller goes away, but not when the lab does.
@@ -95,7 +100,18 @@ impl Lambda {
             .into_iter()
             .map(|spec| (spec.name.clone(), Arc::new(Function::new(spec, logs.clone()))))
             .collect();
-        Arc::new(Self { functions, retry_delays, logs, running: std::sync::Mutex::default() })
+        Arc::new(Self {
+            functions,
+            aliased: std::sync::Mutex::default(),
+            retry_delays,
+            logs,
+            running: std::sync::Mutex::default(),
+        })
+    }
+
+    /// Makes a pretended function known to the Invoke call. It hides a program of the same name.
+    pub fn add(&self, function: Arc<AliasedFunction>) {
+        lock(&self.aliased).insert(function.name.clone(), function);
     }
 
     /// The log lines of all functions from now on.
@@ -118,8 +134,16 @@ impl Lambda {
         })
     }
 
-    /// Hands an event to the function `name` and does not wait. A failed event is tried twice more, unchanged.
+    /// Hands an event to the function `name` and does not wait. A failed event is tried twice more, unchanged, unless the
+    /// function is only pretended.
     pub fn invoke_async(&self, name: &str, payload: Vec<u8>) -> Result<(), ApiError> {
+        let (bare, qualifier) = name_and_qualifier(name);
+        if let Some(function) = self.aliased(bare) {
+            function.check(qualifier)?;
+            let qualifier = qualifier.map(str::to_owned);
+            self.spawn(async move { drop(function.invoke(qualifier.as_deref(), &payload).await) });
+            return Ok(());
+        }
         let function = self.function(name)?;
         let retry_delays = self.retry_delays;
         self.spawn(async move {
@@ -136,27 +160,42 @@ impl Lambda {
         Ok(())
     }
 
-    /// Answers the Invoke call. `invocation_type` is the header `X-Amz-Invocation-Type`, empty when absent.
+    /// Answers the Invoke call. `invocation_type` is the header `X-Amz-Invocation-Type`, empty when absent; `qualifier` the
+    /// query's, which may also stand behind the name. A function that is a program has one version under any qualifier.
     pub async fn handle_invoke(
         &self,
         name: &str,
+        qualifier: Option<&str>,
         invocation_type: &str,
         body: Vec<u8>,
     ) -> Result<InvokeAnswer, ApiError> {
         let payload = checked_payload(body)?;
+        let (bare, qualifier) = (bare_name(name), agreed_qualifier(name, qualifier)?);
+        let unheard =
+            |status| InvokeAnswer { status, function_error: None, body: Vec::new(), executed_version: None };
         match invocation_type {
             "" | "RequestResponse" => {
-                let invocation = self.invoke(name, payload).await?;
-                let function_error = invocation.error.is_some().then_some("Unhandled");
-                Ok(InvokeAnswer { status: 200, function_error, body: invocation.payload })
+                let (failed, body, executed_version) = if let Some(function) = self.aliased(bare) {
+                    let answer = function.invoke(qualifier, &payload).await?;
+                    (answer.failed, answer.payload.to_string().into_bytes(), Some(answer.version))
+                } else {
+                    let invocation = self.invoke(bare, payload).await?;
+                    (invocation.error.is_some(), invocation.payload, None)
+                };
+                let function_error = failed.then_some("Unhandled");
+                Ok(InvokeAnswer { status: 200, function_error, body, executed_version })
             }
             "Event" => {
-                self.invoke_async(name, payload)?;
-                Ok(InvokeAnswer { status: 202, function_error: None, body: Vec::new() })
+                let qualified = qualifier.map(|qualifier| format!("{bare}:{qualifier}"));
+                self.invoke_async(qualified.as_deref().unwrap_or(bare), payload)?;
+                Ok(unheard(202))
             }
             "DryRun" => {
-                self.function(name)?;
-                Ok(InvokeAnswer { status: 204, function_error: None, body: Vec::new() })
+                match self.aliased(bare) {
+                    Some(function) => function.check(qualifier)?,
+                    None => drop(self.function(bare)?),
+                }
+                Ok(unheard(204))
             }
             other => Err(ApiError::client(
                 "InvalidParameterValueException",
@@ -176,6 +215,10 @@ impl Lambda {
     pub fn update(&self, name: &str, change: impl FnOnce(&mut FunctionSpec)) -> Result<(), ApiError> {
         self.function(name)?.update(change);
         Ok(())
+    }
+
+    fn aliased(&self, bare_name: &str) -> Option<Arc<AliasedFunction>> {
+        lock(&self.aliased).get(bare_name).cloned()
     }
 
     fn function(&self, name: &str) -> Result<Arc<Function>, ApiError> {
@@ -201,8 +244,25 @@ pub fn function_arn(name: &str) -> String {
 
 /// The name in a name or (partial) ARN, without version or alias.
 fn bare_name(name_or_arn: &str) -> &str {
-    let name = name_or_arn.rsplit_once("function:").map_or(name_or_arn, |(_, name)| name);
-    name.split(':').next().unwrap_or(name)
+    name_and_qualifier(name_or_arn).0
+}
+
+/// The name in a name or (partial) ARN, and the version or alias behind it.
+fn name_and_qualifier(name_or_arn: &str) -> (&str, Option<&str>) {
+    // Names may end in `function`, too.
+    let name = name_or_arn.rsplit_once(":function:").map_or(name_or_arn, |(_, name)| name);
+    name.split_once(':').map_or((name, None), |(name, qualifier)| (name, Some(qualifier)))
+}
+
+/// The version or alias that a call means.
+fn agreed_qualifier<'a>(name: &'a str, queried: Option<&'a str>) -> Result<Option<&'a str>, ApiError> {
+    match (name_and_qualifier(name).1, queried) {
+        (Some(named), Some(queried)) if named != queried => Err(ApiError::client(
+            "InvalidParameterValueException",
+            "The derived qualifier from the function name does not match the specified qualifier.",
+        )),
+        (named, queried) => Ok(named.or(queried)),
+    }
 }
 
 /// Lambda accepts JSON only, and takes no payload for an empty object.

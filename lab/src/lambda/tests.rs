@@ -225,18 +225,19 @@ async fn the_log_reads_as_on_lambda() {
 async fn the_http_answers() {
     let lambda = lambda(|_| {});
     let arn = function_arn("probe");
-    let answer = lambda.handle_invoke(&arn, "RequestResponse", bytes(&json!({"do": "fail"}))).await.unwrap();
+    let answer =
+        lambda.handle_invoke(&arn, None, "RequestResponse", bytes(&json!({"do": "fail"}))).await.unwrap();
     assert_eq!((answer.status, answer.function_error), (200, Some("Unhandled")));
-    let answer = lambda.handle_invoke("probe:live", "", Vec::new()).await.unwrap();
+    let answer = lambda.handle_invoke("probe:live", None, "", Vec::new()).await.unwrap();
     assert_eq!((answer.status, answer.function_error), (200, None));
-    assert_eq!(lambda.handle_invoke("probe", "Event", Vec::new()).await.unwrap().status, 202);
-    assert_eq!(lambda.handle_invoke("probe", "DryRun", Vec::new()).await.unwrap().status, 204);
+    assert_eq!(lambda.handle_invoke("probe", None, "Event", Vec::new()).await.unwrap().status, 202);
+    assert_eq!(lambda.handle_invoke("probe", None, "DryRun", Vec::new()).await.unwrap().status, 204);
 
-    let unknown = lambda.handle_invoke("other", "DryRun", Vec::new()).await.unwrap_err();
+    let unknown = lambda.handle_invoke("other", None, "DryRun", Vec::new()).await.unwrap_err();
     assert_eq!((unknown.status, unknown.code.as_str()), (404, "ResourceNotFoundException"));
-    let no_json = lambda.handle_invoke("probe", "", b"{".to_vec()).await.unwrap_err();
+    let no_json = lambda.handle_invoke("probe", None, "", b"{".to_vec()).await.unwrap_err();
     assert_eq!(no_json.code, "InvalidRequestContentException");
-    let no_type = lambda.handle_invoke("probe", "Maybe", Vec::new()).await.unwrap_err();
+    let no_type = lambda.handle_invoke("probe", None, "Maybe", Vec::new()).await.unwrap_err();
     assert_eq!(no_type.code, "InvalidParameterValueException");
 }
 
