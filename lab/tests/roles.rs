@@ -42,8 +42,10 @@ async fn the_roles_hold_exactly_what_is_called() {
     })
     .await;
 
+    let (released, _site) = common::released_function().await;
+
     for function in &codedeploy.account.template.functions {
-        let called: BTreeSet<String> = [&codedeploy.account, &native.account, &rolling.account]
+        let called: BTreeSet<String> = [&codedeploy.account, &native.account, &rolling.account, &released]
             .into_iter()
             .flat_map(|account| calls(account, &function.binary))
             .collect();

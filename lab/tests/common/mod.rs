@@ -238,6 +238,34 @@ impl EcsWaiting {
     }
 }
 
+/// Releases a Lambda function with the real hooks, from the start to the end of its bake.
+pub async fn released_function() -> (Account, Site) {
+    let account = account(Duration::from_mins(1)).await;
+    let hook = |event, binary: &str| {
+        (event, Hook::Function(account.template.function(binary).unwrap().name.clone()))
+    };
+    let controller = Controller::Lambda {
+        shift: Shift::Canary { percent: 10.0, minutes: 25.0 },
+        hooks: BTreeMap::from([
+            hook("BeforeAllowTraffic", "before-allow-traffic"),
+            hook("AfterAllowTraffic", "after-allow-traffic"),
+        ]),
+    };
+    let checks = "{get: /, headers: {x-token: {ssm: /shiftgate/token}}}";
+    assert!(POLICY.contains(checks));
+    let policy = POLICY.replace(checks, "{invoke: {ping: true}}");
+    let spec = SiteSpec { requests_per_second: 20.0, policy: Some(policy), ..site_spec(controller) };
+    let site = Site::start(&account, spec).await.unwrap();
+    account.services.cloudwatch.set_alarm_state("group-alarm", false);
+    let codedeploy = &account.services.codedeploy;
+    let id = codedeploy.deploy(&site.application, &site.group, None, None).unwrap();
+    let over = || codedeploy.deployment(&id).is_some_and(|record| record.status.is_over());
+    wait_until("the function is released", over).await;
+    let record = codedeploy.deployment(&id).unwrap();
+    assert_eq!(record.status.as_str(), "Succeeded", "{:?}", record.error);
+    (account, site)
+}
+
 /// An account whose functions and controllers are quick.
 async fn account(hook_timeout: Duration) -> Account {
     let account = Account::start(&AccountSpec {
