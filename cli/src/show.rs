@@ -185,7 +185,9 @@ impl Live {
                 }
             }
             "held" => {
-                let held = format!("{stage} holds: {}", text("why"));
+                // The time that is left changes with every look.
+                let why = text("why").split(", ").next().unwrap_or_default().to_owned();
+                let held = format!("{stage} holds: {why}");
                 if held != self.last_held {
                     self.say(&held);
                     self.last_held = held;

@@ -82,8 +82,9 @@ pub async fn look(release: &Release, gates: &[Gate], span: Span, now: Timestamp)
         findings.push(finding);
         recorded.extend(counts);
     }
-    if gates.is_empty() && release.rollout.front() == Front::None {
-        findings.push(judge::nothing_tells());
+    let front = release.rollout.front();
+    if gates.is_empty() && matches!(front, Front::None | Front::Shared) {
+        findings.push(judge::nothing_tells(front));
     }
     for message in &set.messages {
         if let Some(finding) = findings.first_mut() {

@@ -59,7 +59,7 @@ fn explained(plan: &Plan) -> String {
     };
     let mut lines = vec![
         match plan.rules.mode {
-            Mode::Enforce => "mode: enforce: CodeDeploy is told what was found".to_owned(),
+            Mode::Enforce => "mode: enforce: what was found decides whether the release goes on".to_owned(),
             Mode::Observe => {
                 "mode: observe: everything is judged and reported, and the release always goes on".to_owned()
             }

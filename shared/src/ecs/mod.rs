@@ -126,8 +126,10 @@ impl<'a> Session<'a> {
         let budget = self.budget;
         let ended = hook::within(budget, self.run(recipe, environment)).await;
         match ended {
-            Ok(Step::Again { after, .. }) => {
-                self.again(after, "green is held here until enough has been seen", 0)
+            Ok(Step::Again { after, done_in }) => {
+                let longest = whole_seconds(done_in);
+                let why = format!("green is held here until enough has been seen, {longest} s more at most");
+                self.again(after, &why, 0)
             }
             Ok(Step::Done(findings)) => self.conclude(findings.into()).await,
             Err(fault) if fault.may_heal() && self.call.tries < TRIES => {

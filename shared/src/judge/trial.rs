@@ -4,6 +4,7 @@ use super::compare::{Comparison, Decision, Evidence, compare, decide};
 use super::noise;
 use super::power::{self, Findable, Traffic};
 use super::series::{Count, Series};
+use crate::rollout::Front;
 use crate::verdict::{ByChance, Caveat, Finding, Outcome, Quantity};
 
 /// A ratio to a rate that is next to nothing says nothing; from here on it is not told.
@@ -154,13 +155,15 @@ pub fn nothing_usual(gate: &str) -> Finding {
     .but(Caveat::NoData)
 }
 
-/// The finding of a look that has nothing to look at: no load balancer, and no gate of the policy's own.
-pub fn nothing_tells() -> Finding {
-    Finding::new(
-        "traffic",
-        Outcome::Inconclusive,
-        "nothing tells green from blue: the service has no load balancer, and its policy no gate on metrics of its own",
-    )
+/// The finding of a look that has nothing to look at: no load balancer or a shared target group, and no gate that could be
+/// judged there.
+pub fn nothing_tells(front: Front) -> Finding {
+    let why = if front == Front::Shared {
+        "nothing was judged: both versions share a target group, and no gate of the policy can be judged there"
+    } else {
+        "nothing tells green from blue: the service has no load balancer, and its policy no gate on metrics of its own"
+    };
+    Finding::new("traffic", Outcome::Inconclusive, why)
 }
 
 fn share(count: Count) -> String {

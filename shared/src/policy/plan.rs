@@ -255,6 +255,17 @@ impl Plan {
             at_least: span_or(policy.steps.at_least, sampling.period),
             at_most: span_or(policy.steps.at_most, defaults::LONGEST_STEP),
         };
+        let first_seen = sampling.period + sampling.ingestion_delay;
+        faults.require(
+            steps.at_most.is_zero() || steps.at_most >= first_seen,
+            "steps.at_most",
+            "at least `metrics.period` and `metrics.ingestion_delay` together (3m by default): before that nothing of a step can be judged; 0s does not hold at all",
+        );
+        faults.require(
+            policy.steps.at_least.is_none() || steps.at_least <= steps.at_most,
+            "steps.at_least",
+            "not longer than `steps.at_most`",
+        );
         faults.require(
             steps.at_most <= defaults::LONGEST_HOLD,
             "steps.at_most",

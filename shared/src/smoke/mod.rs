@@ -54,7 +54,7 @@ pub async fn checks(release: &Release, depth: Depth) -> Result<Vec<Finding>, Fau
             Finding::new("smoke", Outcome::Inconclusive, "green could not be tested before it takes traffic");
         return Ok(vec![untested.but(caveat)]);
     };
-    if release.plan.smoke.checks.is_none() && destination.is_bare() {
+    if asks_nothing(release) && destination.is_bare() {
         return Ok(vec![connection::check(&destination.url).await?]);
     }
     let mut findings = Vec::new();
@@ -111,9 +111,17 @@ async fn invoke(release: &Release, check: &Check) -> Result<Finding, Fault> {
     Ok(finding(check, &answers.into_iter().collect::<Result<Vec<Answer>, Fault>>()?))
 }
 
-/// The policy's checks, or the built-in one.
+/// The policy's checks, or the built-in one. Those that invoke a function are for releases of functions, with which a
+/// service may share its policy.
 fn wanted(release: &Release) -> Vec<Check> {
-    release.plan.smoke.checks.clone().unwrap_or_else(|| vec![health_check(&release.rollout)])
+    let checks = release.plan.smoke.checks.iter().flatten();
+    let requests: Vec<Check> = checks.filter(|check| check.invoke.is_none()).cloned().collect();
+    if requests.is_empty() { vec![health_check(&release.rollout)] } else { requests }
+}
+
+/// Whether nothing but the target group's health check is left to ask for.
+fn asks_nothing(release: &Release) -> bool {
+    release.plan.smoke.checks.iter().flatten().all(|check| check.invoke.is_some())
 }
 
 /// Tries of a request while green serves users; it counts as failed when all of them do.
@@ -131,7 +139,7 @@ pub async fn still_answers(release: &Release) -> Result<Vec<Finding>, Fault> {
         // Without a test listener there is nothing to say that was not said before the shift.
         return Ok(Vec::new());
     };
-    if release.plan.smoke.checks.is_none() && destination.is_bare() {
+    if asks_nothing(release) && destination.is_bare() {
         return Ok(vec![connection::check(&destination.url).await?]);
     }
     let mut findings = Vec::new();
@@ -247,9 +255,6 @@ fn listener_url(entrance: &Entrance, listener: &Listener) -> Result<Url, Fault> 
 }
 
 async fn run(release: &Release, destination: &Destination, check: &Check) -> Result<Finding, Fault> {
-    if check.invoke.is_some() {
-        return invoke(release, check).await;
-    }
     let manner = match manner::manner(&destination.conditions, check, destination.host.as_deref()) {
         Ok(manner) => manner,
         Err(why) => {
