@@ -194,7 +194,7 @@ impl EcsWaiting {
         while let Ok(line) = logs.try_recv() {
             let line: Value = serde_json::from_str(&line.line).unwrap_or_default();
             if let Some(markdown) = line["markdown"].as_str() {
-                report = markdown.to_owned();
+                markdown.clone_into(&mut report);
             }
         }
         (answer, report)
