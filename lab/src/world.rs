@@ -1,6 +1,8 @@
 //! Plays a scenario: starts an account with one service, deploys its new version, lets happen what the file says, and
 //! holds what came of it against what was expected.
 
+mod happen;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -13,16 +15,15 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use crate::account::{Account, AccountSpec};
-use crate::application::Behaviour;
 use crate::codedeploy::{Hook, Pace, Platform};
 use crate::ecs::{EcsHook, Stage};
-use crate::fault::Rule;
 use crate::lambda::LogLine;
 use crate::recorded;
 use crate::scenario::{self, Event, Expect, Scenario};
 use crate::site::{self, Site, SiteSpec};
 use crate::traffic::Stats;
-use crate::underway::{Happening, Happenings, Moment, Underway, Version};
+use crate::underway::{Happening, Happenings, Moment, Underway};
+use happen::{Happen, is_now};
 
 /// Longest play; a scenario that is not over by then has hung.
 const LONGEST: Duration = Duration::from_mins(6);
@@ -425,56 +426,4 @@ fn told(line: &LogLine) -> Option<Value> {
     let value: Value = serde_json::from_str(&line.line).ok()?;
     matches!(value["message"].as_str(), Some("verdict" | "report" | "look" | "failed" | "recording" | "held"))
         .then_some(value)
-}
-
-/// Whether an event is due. Not every way of deploying has every weight, so the first one that is as large counts.
-fn is_now(event: &Event, moment: Moment) -> bool {
-    match moment {
-        Moment::Begun => event.when.stage.is_none() && event.when.weight.is_none(),
-        Moment::Stage(name) => event.when.stage.as_deref() == Some(name),
-        Moment::Weight(green) => event.when.weight.is_some_and(|weight| green >= weight),
-    }
-}
-
-/// One event of a scenario on its way.
-struct Happen {
-    event: Event,
-    /// Blue's and green's behaviour before it.
-    normal: [Behaviour; 2],
-    blue: Version,
-    green: Option<Version>,
-    services: Arc<crate::endpoint::Services>,
-}
-
-impl Happen {
-    async fn run(self) {
-        if let Some(after) = self.event.when.after {
-            tokio::time::sleep(after.0).await;
-        }
-        self.behave(self.event.blue.as_ref(), self.event.green.as_ref());
-        let rule = self.event.aws.as_ref().map(|fault| Rule {
-            action: fault.action.clone(),
-            caller: fault.caller.clone(),
-            fault: fault.fault,
-        });
-        if let Some(rule) = &rule {
-            self.services.faults.add(rule.clone());
-        }
-        let Some(lasting) = self.event.lasting else { return };
-        tokio::time::sleep(lasting.0).await;
-        let [blue, green] = &self.normal;
-        self.behave(self.event.blue.as_ref().map(|_| blue), self.event.green.as_ref().map(|_| green));
-        if let Some(rule) = &rule {
-            self.services.faults.remove(rule);
-        }
-    }
-
-    fn behave(&self, blue: Option<&Behaviour>, green: Option<&Behaviour>) {
-        if let Some(behaviour) = blue {
-            self.blue.behave(behaviour);
-        }
-        if let (Some(behaviour), Some(version)) = (green, &self.green) {
-            version.behave(behaviour);
-        }
-    }
 }

@@ -119,7 +119,7 @@ impl World {
     }
 
     /// How often the hooks' function was called.
-    fn calls(&self) -> f64 {
+    fn calls(&self) -> u64 {
         // CloudWatch reads as of the last whole millisecond.
         std::thread::sleep(Duration::from_millis(2));
         let dimensions = json!([{"Name": "FunctionName", "Value": "hook"}]);
@@ -134,7 +134,7 @@ impl World {
         let answer =
             self.cloudwatch.handle(crate::cloudwatch::Protocol::Json, "GetMetricData", body.as_bytes());
         let answer: Value = serde_json::from_slice(&answer.unwrap()).unwrap();
-        answer["MetricDataResults"][0]["Values"][0].as_f64().unwrap_or(0.0)
+        answer["MetricDataResults"][0]["Values"][0].as_f64().unwrap_or(0.0) as u64
     }
 
     /// What was told of a deployment since the last time.
@@ -146,7 +146,7 @@ impl World {
                     told.push(format!("{event} {}", status.as_str()));
                 }
                 Happening::Weight { deployment, green } if deployment == id => {
-                    told.push(format!("{green} %"))
+                    told.push(format!("{green} %"));
                 }
                 Happening::Ended { deployment, status, .. } if deployment == id => {
                     told.push(status.as_str().to_owned());
@@ -198,7 +198,7 @@ async fn the_whole_shift_lies_between_the_two_hooks() {
     );
     assert_eq!((world.function.live(), world.function.additional()), ("2".to_owned(), None));
     assert_eq!(world.info(&id)["targetVersionWeight"], 1.0);
-    assert_eq!(world.calls(), 2.0);
+    assert_eq!(world.calls(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,7 +245,7 @@ async fn a_stop_in_mid_shift_gives_the_alias_back_and_calls_no_hook() {
     // It tells that its events succeeded, but only the deployment itself has called a hook.
     let target = world.target(&rollback);
     assert!(statuses(&target).iter().all(|(_, status)| *status == "Succeeded"));
-    assert_eq!(world.calls(), 1.0);
+    assert_eq!(world.calls(), 1);
     assert_eq!(world.hook.live(), "1");
     assert_eq!(world.told_of(&rollback).last().map(String::as_str), Some("Succeeded"));
 }
@@ -278,7 +278,7 @@ async fn a_failed_hook_ends_it_before_the_alias_moves() {
     assert_eq!((record.status, record.green_weight), (Status::Failed, 0.0));
     assert!(record.rolled_back_by.is_some());
     assert_eq!((world.function.live(), world.function.additional()), ("1".to_owned(), None));
-    assert_eq!(world.calls(), 1.0);
+    assert_eq!(world.calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]

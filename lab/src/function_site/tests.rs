@@ -130,9 +130,9 @@ fn the_past_is_of_the_version_behind_the_alias() {
         assert!((5_600.0..6_400.0).contains(&invocations), "{invocations}");
         assert!((0.08..0.12).contains(&read("Errors", "Average")));
         for metric in ["Errors", "Throttles", "Duration"] {
-            assert_eq!(read(metric, "SampleCount"), invocations, "{metric}");
+            assert_eq!(read(metric, "SampleCount") as u64, invocations as u64, "{metric}");
         }
-        assert_eq!(read("Duration", "Average").round(), 20.0);
+        assert!((19.9..20.1).contains(&read("Duration", "Average")));
     }
 }
 

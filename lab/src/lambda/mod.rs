@@ -186,8 +186,8 @@ impl Lambda {
                 Ok(InvokeAnswer { status: 200, function_error, body, executed_version })
             }
             "Event" => {
-                let qualified = qualifier.map(|qualifier| format!("{bare}:{qualifier}"));
-                self.invoke_async(qualified.as_deref().unwrap_or(bare), payload)?;
+                let full = qualifier.map(|qualifier| format!("{bare}:{qualifier}"));
+                self.invoke_async(full.as_deref().unwrap_or(bare), payload)?;
                 Ok(unheard(202))
             }
             "DryRun" => {

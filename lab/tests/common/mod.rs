@@ -72,12 +72,25 @@ impl Waiting {
 
     /// The same with a policy and a hook timeout.
     pub async fn with(event: &'static str, policy: &str, hook_timeout: Duration) -> Self {
+        let of = |hooks| Controller::CodeDeploy { shift: Shift::AllAtOnce, hooks };
+        Self::of(event, of, policy, hook_timeout).await
+    }
+
+    /// The same with a Lambda function instead of a service.
+    pub async fn function_at(event: &'static str, shift: Shift, policy: &str) -> Self {
+        let of = |hooks| Controller::Lambda { shift, hooks };
+        Self::of(event, of, policy, Duration::from_mins(1)).await
+    }
+
+    async fn of(
+        event: &'static str,
+        controller: impl FnOnce(BTreeMap<&'static str, Hook>) -> Controller,
+        policy: &str,
+        hook_timeout: Duration,
+    ) -> Self {
         let account = account(hook_timeout).await;
         let execution = format!("{event}-execution");
-        let controller = Controller::CodeDeploy {
-            shift: Shift::AllAtOnce,
-            hooks: BTreeMap::from([(event, Hook::Wait(execution.clone()))]),
-        };
+        let controller = controller(BTreeMap::from([(event, Hook::Wait(execution.clone()))]));
         let spec = SiteSpec { policy: Some(policy.to_owned()), ..site_spec(controller) };
         let site = Site::start(&account, spec).await.unwrap();
         account.services.cloudwatch.set_alarm_state("group-alarm", false);
