@@ -65,8 +65,8 @@ pub async fn after(release: &mut Release, call: &mut Call) -> Result<Step, Fault
     bake::after_shift(release, began, call.since).await
 }
 
-/// Whether there is no gate to wait for, or every gate has passed, and a period of this very step is among what they saw: a green that is good with little
-/// traffic may break under more.
+/// Whether there is no gate to wait for, or every gate has passed, and a period of this very step is among what they saw: a
+/// green that is good with little traffic may break under more.
 fn has_seen(release: &Release, call: &Call, now: Timestamp, findings: &Findings) -> bool {
     let of_step = Window::complete(call.since, Timestamp::MAX, now, &release.plan.sampling);
     release.plan.traffic.is_empty() || (findings.all_pass() && of_step.periods > 0)
