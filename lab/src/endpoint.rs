@@ -15,12 +15,12 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::api::{ACCOUNT, ApiError};
+use crate::api::ApiError;
 use crate::cloudwatch::{self, CloudWatch, Protocol};
 use crate::codedeploy::CodeDeploy;
 use crate::ecs::Ecs;
 use crate::elbv2;
-use crate::fault::{Fault, Faults};
+use crate::fault::{self, Fault, Faults, Syntax};
 use crate::lambda::Lambda;
 use crate::load_balancer::LoadBalancer;
 use crate::ssm::ParameterStore;
@@ -143,6 +143,14 @@ impl Request {
             if self.service == Service::Lambda { "InvokeFunction" } else { self.operation.as_str() };
         format!("{}:{operation}", self.service.prefix())
     }
+
+    fn syntax(&self) -> Syntax {
+        match self.wire {
+            Wire::Json(_) | Wire::Rest => Syntax::Json,
+            Wire::Cbor => Syntax::Cbor,
+            Wire::Query => Syntax::Xml,
+        }
+    }
 }
 
 async fn answer(
@@ -158,29 +166,28 @@ async fn answer(
     };
     let action = request.action();
     let fault = services.faults.on(&request.caller, &action);
-    let result = match fault {
-        Some(Fault::Hang) => {
-            remember(&services, &request, &action, Some("hang"));
-            return std::future::pending().await;
+    if fault == Some(Fault::Hang) {
+        remember(&services, &request, &action, Some("hang"));
+        return std::future::pending().await;
+    }
+    let (body, paged) = match fault {
+        Some(fault) => {
+            let (body, paged) = fault::distort_request(fault, request.syntax(), &body);
+            (Bytes::from(body), paged)
         }
-        Some(fault @ (Fault::Reset | Fault::Garbage)) => {
-            remember(&services, &request, &action, Some("broken answer"));
-            return broken(fault);
-        }
-        Some(Fault::Deny) => Err(denied(&request.caller, &action)),
-        Some(Fault::Throttle) => Err(ApiError::client("ThrottlingException", "Rate exceeded")),
-        Some(Fault::ServerError) => Err(ApiError {
-            status: 500,
-            code: "InternalServerError".to_owned(),
-            message: "the lab was asked to fail".to_owned(),
-        }),
-        None if !may(&services, &request.caller, &action) => Err(denied(&request.caller, &action)),
+        None => (body, false),
+    };
+    let refusal = fault.and_then(|fault| fault.refusal(&request.caller, &action));
+    let result = match refusal {
+        Some(error) => Err(error),
+        None if !may(&services, &request.caller, &action) => Err(fault::denied(&request.caller, &action)),
         None => pass_on(&services, &request, &headers, &body).await,
     };
     remember(&services, &request, &action, result.as_ref().err().map(|error| error.code.as_str()));
-    match result {
-        Ok(response) => response,
-        Err(error) => error_response(&request, &error),
+    let response = result.unwrap_or_else(|error| error_response(&request, &error));
+    match fault {
+        Some(fault) => fault::distort_response(fault, request.syntax(), paged, response).await,
+        None => response,
     }
 }
 
@@ -231,16 +238,6 @@ fn access_key(authorization: &str) -> Option<&str> {
 
 fn may(services: &Services, caller: &str, action: &str) -> bool {
     services.allowed.get(caller).is_none_or(|actions| actions.contains(action))
-}
-
-fn denied(caller: &str, action: &str) -> ApiError {
-    ApiError {
-        status: 403,
-        code: "AccessDeniedException".to_owned(),
-        message: format!(
-            "User: arn:aws:sts::{ACCOUNT}:assumed-role/{caller}/{caller} is not authorized to perform: {action} because no identity-based policy allows the {action} action"
-        ),
-    }
 }
 
 async fn pass_on(
@@ -327,17 +324,6 @@ fn error_response(request: &Request, error: &ApiError) -> Response<Body> {
         response.headers_mut().insert("x-amzn-errortype", code);
     }
     response
-}
-
-fn broken(fault: Fault) -> Response<Body> {
-    if fault == Fault::Garbage {
-        return response(StatusCode::OK, "text/html", b"<html>proxy error</html>".to_vec());
-    }
-    let torn = futures_util::stream::iter([
-        Ok(Bytes::from_static(b"{")),
-        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
-    ]);
-    Response::new(Body::from_stream(torn))
 }
 
 fn response(status: StatusCode, content_type: &'static str, content: Vec<u8>) -> Response<Body> {

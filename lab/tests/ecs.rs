@@ -31,7 +31,7 @@ const IN_PROGRESS: &str = "IN_PROGRESS";
 const HELD: [At; 2] = [At::ProductionTrafficShift, At::PostProductionTrafficShift];
 
 fn rule(action: &str, fault: Fault) -> Rule {
-    Rule { action: action.to_owned(), caller: Some(FUNCTION.to_owned()), fault }
+    Rule::lasting(action, Some(FUNCTION), fault)
 }
 
 /// The answer to an event, which must be one that ECS can read.

@@ -26,7 +26,7 @@ async fn for_each_hook(check: impl AsyncFn(&'static str, &'static str)) {
 }
 
 fn rule(action: &str, caller: &str, fault: Fault) -> Rule {
-    Rule { action: action.to_owned(), caller: Some(caller.to_owned()), fault }
+    Rule::lasting(action, Some(caller), fault)
 }
 
 #[tokio::test(flavor = "multi_thread")]

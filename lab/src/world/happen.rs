@@ -33,11 +33,8 @@ impl Happen {
             tokio::time::sleep(after.0).await;
         }
         self.behave(self.event.blue.as_ref(), self.event.green.as_ref());
-        let rule = self.event.aws.as_ref().map(|fault| Rule {
-            action: fault.action.clone(),
-            caller: fault.caller.clone(),
-            fault: fault.fault,
-        });
+        let rule = self.event.aws.as_ref();
+        let rule = rule.map(|fault| Rule::lasting(&fault.action, fault.caller.as_deref(), fault.fault));
         if let Some(rule) = &rule {
             self.services.faults.add(rule.clone());
         }
