@@ -79,6 +79,8 @@ enum Command {
     },
     /// Tell what a policy would have made of past rollouts, and of time without a release
     Backtest(commands::backtest::Arguments),
+    /// Play releases while things go wrong on purpose, and check what must be true all the same
+    Faults(commands::faults::Arguments),
     /// Measure
     Bench {
         #[command(subcommand)]
@@ -206,6 +208,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
             commands::serve::run(&project, &binaries, port).await
         }
         Command::Backtest(arguments) => commands::backtest::run(&arguments).await,
+        Command::Faults(arguments) => {
+            let (project, binaries) = found()?;
+            commands::faults::run(&project, &binaries, &arguments).await
+        }
         Command::Bench { command: BenchCommand::Judge { runs, svg, json, only } } => {
             commands::bench::judge(runs as usize, &svg, json.as_deref(), only.as_deref())
         }

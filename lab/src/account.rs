@@ -20,6 +20,9 @@ use crate::ssm::ParameterStore;
 use crate::stepfunctions::{CallAws, StateMachines, TaskError, invoke_by};
 use crate::template::Template;
 
+/// The secret key of every caller: to be recognised where it must not stand.
+pub const SECRET_ACCESS_KEY: &str = "lab-secret-access-key";
+
 /// What an account is made from.
 #[derive(Debug, Clone)]
 pub struct AccountSpec {
@@ -111,7 +114,7 @@ fn read(path: &Path) -> Result<String> {
 fn credentials(caller: &str, address: SocketAddr) -> [(String, String); 4] {
     [
         ("AWS_ACCESS_KEY_ID", caller.to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "lab".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY.to_owned()),
         ("AWS_REGION", REGION.to_owned()),
         ("AWS_ENDPOINT_URL", format!("http://{address}")),
     ]

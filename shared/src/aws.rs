@@ -7,6 +7,8 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_codedeploy::config::retry::{RetryPartition, TokenBucket};
+use aws_smithy_http_client::{Builder as HttpClient, tls};
 
 use crate::fault::{Fault, FaultKind};
 
@@ -18,8 +20,15 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const OPERATION: Duration = Duration::from_secs(45);
 /// Attempts of a call, the first one included. Standard back-off: about half a minute of throttling is ridden out.
 const ATTEMPTS: u32 = 8;
-/// Longest pause between two attempts.
+/// Longest pause between two attempts. Each is a random part of what exponential back-off allows.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Retries that all calls of a run share, so that an account which is throttled already is not asked eight times by each
+/// of them. A retry that helped is given back, and so is one for each call that needed none.
+const RETRIES: usize = 40;
+/// Retries that come back with time, each second: a readiness check may run for a quarter of an hour.
+const RETRIES_EACH_SECOND: f32 = 0.1;
+/// Pages of one answer that are read: no answer that a look needs is nearly as long.
+const MOST_PAGES: usize = 100;
 
 /// The clients that the functions use.
 #[derive(Debug, Clone)]
@@ -40,6 +49,17 @@ pub struct Aws {
     pub lambda: aws_sdk_lambda::Client,
     /// The region that the clients call.
     pub region: Option<String>,
+    /// What the clients are made from.
+    config: SdkConfig,
+}
+
+/// A client with the retries that it may make.
+macro_rules! client {
+    ($sdk:ident, $config:expr, $retries:expr) => {
+        $sdk::Client::from_conf(
+            $sdk::config::Builder::from($config).retry_partition($retries.clone()).build(),
+        )
+    };
 }
 
 impl Aws {
@@ -50,7 +70,7 @@ impl Aws {
 
     /// Clients from any configuration, with our time limits and retries.
     pub fn new(config: &SdkConfig) -> Self {
-        let config = config
+        let mut builder = config
             .to_builder()
             .timeout_config(
                 TimeoutConfig::builder()
@@ -59,19 +79,62 @@ impl Aws {
                     .operation_timeout(OPERATION)
                     .build(),
             )
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_PAUSE))
+            .retry_config(
+                RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_PAUSE),
+            );
+        if config.http_client().is_none() {
+            // One for all clients, so that connections outlive the clients of a run.
+            let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
+            builder = builder.http_client(HttpClient::new().tls_provider(tls).build_https());
+        }
+        Self::with(builder.build())
+    }
+
+    /// The same clients with a retry budget of their own. A process serves one event after the other: what one of them
+    /// spent, the next one must not lack.
+    #[must_use]
+    pub fn for_one_run(&self) -> Self {
+        Self::with(self.config.clone())
+    }
+
+    fn with(config: SdkConfig) -> Self {
+        let budget = TokenBucket::builder()
+            .capacity(RETRIES)
+            .refill_rate(RETRIES_EACH_SECOND)
+            .retry_cost(1)
+            .throttling_retry_cost(1)
+            .timeout_retry_cost(1)
             .build();
+        let retries = RetryPartition::custom("checks").token_bucket(budget).build();
         Self {
-            codedeploy: aws_sdk_codedeploy::Client::new(&config),
-            cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
-            ecs: aws_sdk_ecs::Client::new(&config),
-            elb: aws_sdk_elasticloadbalancingv2::Client::new(&config),
-            ssm: aws_sdk_ssm::Client::new(&config),
-            states: aws_sdk_sfn::Client::new(&config),
-            lambda: aws_sdk_lambda::Client::new(&config),
+            codedeploy: client!(aws_sdk_codedeploy, &config, retries),
+            cloudwatch: client!(aws_sdk_cloudwatch, &config, retries),
+            ecs: client!(aws_sdk_ecs, &config, retries),
+            elb: client!(aws_sdk_elasticloadbalancingv2, &config, retries),
+            ssm: client!(aws_sdk_ssm, &config, retries),
+            states: client!(aws_sdk_sfn, &config, retries),
+            lambda: client!(aws_sdk_lambda, &config, retries),
             region: config.region().map(ToString::to_string),
+            config,
         }
     }
+}
+
+/// The retries of the report: as many as its time allows, whatever the checks have spent.
+pub(crate) fn unshared_retries() -> RetryPartition {
+    RetryPartition::custom("report").token_bucket(TokenBucket::unlimited()).build()
+}
+
+/// A fault when an answer has more pages than any that makes sense; `page` is counted from 0.
+pub(crate) fn limit_pages(action: &str, page: usize) -> Result<(), Fault> {
+    if page < MOST_PAGES {
+        return Ok(());
+    }
+    Err(Fault::new(
+        FaultKind::Unavailable,
+        format!("{action} answered with more than {MOST_PAGES} pages"),
+        "AWS never ends its answer; the next attempt may be better",
+    ))
 }
 
 /// Turns an SDK error into a fault. `action` is the IAM action, `purpose` completes "cannot ...".

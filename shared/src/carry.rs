@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::aws::{self, Aws};
 use crate::clock;
 use crate::environment::Environment;
@@ -26,8 +28,8 @@ pub enum Step {
 
 /// Time that the last look itself may take.
 const LAST_LOOK: Duration = Duration::from_secs(45);
-/// CodeDeploy waits an hour for a hook; when the work is handed over, a little of it has passed.
-const ANSWER_WITHIN_SECONDS: i64 = 55 * 60;
+/// CodeDeploy waits an hour for a hook, from the begin of the lifecycle event on; the last minutes are for the report.
+const ANSWER_WITHIN: Duration = Duration::from_mins(55);
 
 /// Looks until the work is done, or hands it over when this invocation cannot see its end. A fault that may heal is
 /// looked at again while time is left.
@@ -35,12 +37,15 @@ pub async fn through<L>(release: &mut Release, event: &HookEvent, look: L) -> En
 where
     L: AsyncFn(&mut Release) -> Result<Step, Fault>,
 {
+    let answer_by = answer_by(release);
     loop {
-        let left = release.budget.for_checks(clock::now());
+        let now = clock::now();
+        let hook_left = Duration::try_from(answer_by.duration_since(now)).unwrap_or_default();
+        let left = release.budget.for_checks(now).min(hook_left);
         let after = match look(release).await {
             Ok(Step::Done(findings)) => return Ended::Findings(findings),
             Ok(Step::Again { done_in, .. }) if done_in + LAST_LOOK.min(left / 4) > left => {
-                return match hand_over(release, event).await {
+                return match hand_over(release, event, answer_by).await {
                     Ok(execution) => Ended::HandedOver(execution),
                     Err(fault) => Ended::Findings(Findings::new().and("bake", Err(fault))),
                 };
@@ -58,12 +63,19 @@ where
     }
 }
 
-async fn hand_over(release: &Release, event: &HookEvent) -> Result<String, Fault> {
+/// When the hook must have its answer. Lambda may deliver an event late, and tries again after a failure: what counts is when
+/// CodeDeploy began to wait.
+fn answer_by(release: &Release) -> Timestamp {
+    let began = release.rollout.in_progress().and_then(|event| event.started);
+    began.unwrap_or_else(clock::now).saturating_add(ANSWER_WITHIN).unwrap_or(Timestamp::MAX)
+}
+
+async fn hand_over(release: &Release, event: &HookEvent, answer_by: Timestamp) -> Result<String, Fault> {
     let look = Look {
         deployment_id: event.deployment_id.to_string(),
         duty: Duty::Bake,
         execution_id: Some(event.execution_id.clone()),
-        answer_by: Some(clock::now().as_second() + ANSWER_WITHIN_SECONDS),
+        answer_by: Some(answer_by.as_second()),
         after_seconds: release.plan.sampling.look_every.as_secs().max(1),
         next: None,
     };

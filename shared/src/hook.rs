@@ -80,7 +80,7 @@ pub async fn handle<R>(
 where
     R: AsyncFn(&mut Release, &HookEvent) -> Ended,
 {
-    let started = clock::now();
+    let (aws, started) = (&aws.for_one_run(), clock::now());
     let budget = Budget::new(started, deadline_ms, environment.timeout);
     if let Some(question) = PermissionQuestion::parse(event) {
         return permissions::answer(stage, aws, environment, &question, budget).await;

@@ -254,7 +254,10 @@ async fn ask(release: &Release, function: &str) -> Result<Vec<Tried>, Fault> {
     serde_json::from_slice(&payload).map_err(|_| {
         Fault::new(
             FaultKind::NotFound,
-            format!("{function} did not say what it may do: {}", String::from_utf8_lossy(&payload)),
+            format!(
+                "{function} did not say what it may do (lambda:InvokeFunction): {}",
+                String::from_utf8_lossy(&payload)
+            ),
             "all functions must be of the same version; deploy the stack again",
         )
     })

@@ -3,10 +3,12 @@
 use aws_sdk_cloudwatch::types::{AlarmType, StateValue};
 
 use crate::aws;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::hook::Release;
 use crate::verdict::{Finding, Outcome};
 
+/// IAM action, for faults.
+const ACTION: &str = "cloudwatch:DescribeAlarms";
 /// Name of the finding.
 const NAME: &str = "alarms";
 /// Alarm names that one call takes.
@@ -27,7 +29,7 @@ pub async fn alarms(release: &Release) -> Result<Vec<Finding>, Fault> {
     }
     let mut states: Vec<(String, Option<StateValue>)> = Vec::new();
     for names in wanted.chunks(NAMES_PER_CALL) {
-        let output = release
+        let mut pages = release
             .aws
             .cloudwatch
             .describe_alarms()
@@ -35,17 +37,36 @@ pub async fn alarms(release: &Release) -> Result<Vec<Finding>, Fault> {
             .alarm_types(AlarmType::MetricAlarm)
             .alarm_types(AlarmType::CompositeAlarm)
             .max_records(NAMES_PER_CALL as i32)
-            .send()
-            .await
-            .map_err(|error| aws::fault("cloudwatch:DescribeAlarms", "read the alarms", error))?;
-        let metric = output.metric_alarms().iter().map(|alarm| (alarm.alarm_name(), alarm.state_value()));
-        let composite =
-            output.composite_alarms().iter().map(|alarm| (alarm.alarm_name(), alarm.state_value()));
-        states.extend(
-            metric.chain(composite).filter_map(|(name, state)| Some((name?.to_owned(), state.cloned()))),
-        );
+            .into_paginator()
+            .send();
+        for number in 0.. {
+            let Some(page) = pages.next().await else { break };
+            aws::limit_pages(ACTION, number)?;
+            let page = page.map_err(|error| aws::fault(ACTION, "read the alarms", error))?;
+            let metric = page.metric_alarms().iter().map(|alarm| (alarm.alarm_name(), alarm.state_value()));
+            let composite =
+                page.composite_alarms().iter().map(|alarm| (alarm.alarm_name(), alarm.state_value()));
+            states.extend(
+                metric.chain(composite).filter_map(|(name, state)| Some((name?.to_owned(), state.cloned()))),
+            );
+        }
     }
+    understood(&states)?;
     Ok(vec![finding(&wanted, &states)])
+}
+
+/// A state that is none of the three says nothing about the service.
+fn understood(states: &[(String, Option<StateValue>)]) -> Result<(), Fault> {
+    let known = [StateValue::Alarm, StateValue::Ok, StateValue::InsufficientData];
+    let unknown = states.iter().find(|(_, state)| !state.as_ref().is_some_and(|state| known.contains(state)));
+    unknown.map_or(Ok(()), |(name, state)| {
+        let state = state.as_ref().map_or("no state", StateValue::as_str);
+        Err(Fault::new(
+            FaultKind::Unavailable,
+            format!("CloudWatch says {state} of the alarm {name} ({ACTION}), which nobody knows here"),
+            "look at the alarm in the console; a newer Shiftgate may know its state",
+        ))
+    })
 }
 
 fn finding(wanted: &[String], states: &[(String, Option<StateValue>)]) -> Finding {
@@ -72,6 +93,17 @@ fn finding(wanted: &[String], states: &[(String, Option<StateValue>)]) -> Findin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_that_nobody_knows_is_a_fault() {
+        let state = |state: &str| [("a".to_owned(), Some(StateValue::from(state)))];
+        for known in ["OK", "ALARM", "INSUFFICIENT_DATA"] {
+            assert!(understood(&state(known)).is_ok(), "{known}");
+        }
+        let fault = understood(&state("MUTED")).unwrap_err();
+        assert!(fault.what.contains("MUTED of the alarm a"), "{fault}");
+        assert!(understood(&[("a".to_owned(), None)]).is_err());
+    }
 
     #[test]
     fn a_ringing_or_missing_alarm_fails() {

@@ -6,7 +6,7 @@ use aws_sdk_elasticloadbalancingv2::types::{TargetHealthReasonEnum, TargetHealth
 
 use crate::aws::{self, Aws};
 use crate::clock;
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::hook::Release;
 use crate::rollout::{self, Front, TargetGroup, TaskSet};
 use crate::verdict::{Caveat, Finding, Outcome};
@@ -48,11 +48,33 @@ pub async fn targets(aws: &Aws, group: Option<&TargetGroup>) -> Result<Targets, 
             {
                 targets.not_in_use += 1;
             }
-            _ => targets.why = targets.why.take().or_else(|| health.description.clone()),
+            // The states of an unhealthy target; without any, it is one all the same.
+            Some(
+                TargetHealthStateEnum::Initial
+                | TargetHealthStateEnum::Unhealthy
+                | TargetHealthStateEnum::UnhealthyDraining
+                | TargetHealthStateEnum::Unavailable
+                | TargetHealthStateEnum::Unused,
+            )
+            | None => targets.why = targets.why.take().or_else(|| health.description.clone()),
+            Some(unknown) => return Err(unknown_state(group, unknown)),
         }
         targets.registered += 1;
     }
     Ok(targets)
+}
+
+/// Neither healthy nor unhealthy: nothing to release by, and nothing to roll back for.
+fn unknown_state(group: &TargetGroup, state: &TargetHealthStateEnum) -> Fault {
+    Fault::new(
+        FaultKind::Unavailable,
+        format!(
+            "the state {} of a target in group {} (elasticloadbalancing:DescribeTargetHealth) is one that nobody knows here",
+            state.as_str(),
+            group.name
+        ),
+        "look at the target group in the console; a newer Shiftgate may know the state",
+    )
 }
 
 /// Waits until green runs as the policy wants it, or until the policy's time (or ours) is over.

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::ecs::rolling;
 use crate::environment::Environment;
 use crate::event::{DeploymentId, Duty, ExecutionId, HookEvent, Look, Next, PermissionQuestion, Stage};
-use crate::fault::Fault;
+use crate::fault::{Fault, FaultKind};
 use crate::hook::{self, Release};
 use crate::permissions;
 use crate::policy::plan::Choice;
@@ -71,7 +71,7 @@ pub async fn handle(
     event: &Value,
     deadline_ms: u64,
 ) -> Result<Value, Fault> {
-    let started = clock::now();
+    let (aws, started) = (&aws.for_one_run(), clock::now());
     let budget = Budget::new(started, deadline_ms, environment.timeout);
     if let Some(question) = PermissionQuestion::parse(event) {
         return permissions::answer(Stage::Watch, aws, environment, &question, budget).await;
@@ -85,8 +85,7 @@ pub async fn handle(
     let answer =
         Look { next: Some(next.0), after_seconds: next.1.map_or(look.after_seconds, seconds), ..look };
     serde_json::to_value(answer).map_err(|error| {
-        Fault::new(crate::fault::FaultKind::Bug, "cannot write the look's answer", "please report this")
-            .because(error)
+        Fault::new(FaultKind::Bug, "cannot write the look's answer", "please report this").because(error)
     })
 }
 
@@ -120,10 +119,11 @@ impl Visit<'_> {
         let mut release = self.open(environment, deployment).await?;
         match look.duty {
             Duty::Traffic => self.traffic(&mut release).await,
-            Duty::Bake => Ok(match bake::look(&mut release).await? {
-                Step::Done(findings) => Seen::Findings(findings),
-                Step::Again { after, .. } => Seen::Soon(after),
-            }),
+            Duty::Bake => match bake::look(&mut release).await? {
+                Step::Done(findings) => Ok(Seen::Findings(findings)),
+                Step::Again { after, .. } if is_too_late(look, self.started, after) => Err(cut_short()),
+                Step::Again { after, .. } => Ok(Seen::Soon(after)),
+            },
             Duty::Rolling => Ok(match rolling::look(&mut release, &self.about, self.started).await? {
                 Step::Done(findings) => Seen::Findings(findings),
                 Step::Again { after, .. } => Seen::Soon(after),
@@ -201,11 +201,23 @@ impl Visit<'_> {
 
     async fn stop(&self) -> Result<(), Fault> {
         let id = &self.about.deployment_id;
-        if id.service_deployment().is_some() {
-            stop_service_deployment(self.aws, id.as_str()).await
-        } else {
-            stop(self.aws, id.as_str(), true).await
-        }
+        // What the look has spent must not be lacking where it matters most.
+        let aws = self.aws.for_one_run();
+        let stopped = async {
+            if id.service_deployment().is_some() {
+                stop_service_deployment(&aws, id.as_str()).await
+            } else {
+                stop(&aws, id.as_str(), true).await
+            }
+        };
+        let left = self.budget.for_report(clock::now());
+        tokio::time::timeout(left, stopped).await.unwrap_or_else(|_| {
+            Err(Fault::new(
+                FaultKind::OutOfTime,
+                format!("deployment {id} was not stopped within {} s", left.as_secs()),
+                "the next look tries again",
+            ))
+        })
     }
 
     async fn roll_back(&self, verdict: &Verdict) -> Result<(Next, Option<Duration>), Fault> {
@@ -272,6 +284,19 @@ pub(crate) async fn stop(aws: &Aws, deployment_id: &str, roll_back: bool) -> Res
     }
 }
 
+/// Whether the look after the pause would come after the hook must have its answer.
+fn is_too_late(look: &Look, now: Timestamp, after: Duration) -> bool {
+    look.answer_by.is_some_and(|by| now.as_second().saturating_add(after.as_secs().cast_signed()) >= by)
+}
+
+fn cut_short() -> Fault {
+    Fault::new(
+        FaultKind::OutOfTime,
+        "the bake was not over when the hook had to have its answer: CodeDeploy waits an hour",
+        "let `bake.for` be shorter; if it is short, look why the hook's event came so late",
+    )
+}
+
 /// Time until the next look.
 fn pause(release: &Release, since: Timestamp, now: Timestamp) -> Duration {
     let age = Duration::try_from(now.duration_since(since)).unwrap_or_default();
@@ -282,4 +307,27 @@ fn pause(release: &Release, since: Timestamp, now: Timestamp) -> Duration {
 /// Whole seconds, as Step Functions waits; at least one.
 fn seconds(duration: Duration) -> u64 {
     duration.as_secs().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bake_is_cut_short_before_codedeploy_stops_to_wait() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let look = |answer_by| Look {
+            deployment_id: "d-1".to_owned(),
+            duty: Duty::Bake,
+            execution_id: None,
+            answer_by,
+            after_seconds: 60,
+            next: None,
+        };
+        let minute = Duration::from_mins(1);
+        assert!(!is_too_late(&look(None), now, minute));
+        assert!(!is_too_late(&look(Some(1_800_000_061)), now, minute));
+        assert!(is_too_late(&look(Some(1_800_000_060)), now, minute));
+        assert!(is_too_late(&look(Some(i64::MIN)), now, minute));
+    }
 }

@@ -1,5 +1,6 @@
 //! Answers that are not what they should be, in each of the wire protocols.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -11,7 +12,7 @@ use super::Fault;
 
 /// How far the clocks are apart, in seconds.
 const SKEW: f64 = 300.0;
-/// What a page that the lab makes up calls the next one.
+/// What a page that the lab makes up calls the next one, before its number: clients notice a page that names itself.
 const TOKEN: &str = "a-page-of-the-lab";
 /// A value that no client knows.
 const TOMORROW: &str = "VALUE_OF_TOMORROW";
@@ -47,14 +48,17 @@ pub enum Syntax {
 /// says whether the request asked for such a page.
 pub fn distort_request(fault: Fault, syntax: Syntax, body: &[u8]) -> (Vec<u8>, bool) {
     if syntax == Syntax::Xml {
-        let text = String::from_utf8_lossy(body).replace(&format!("&Marker={TOKEN}"), "");
-        return (text.clone().into_bytes(), text.len() < body.len());
+        let text = String::from_utf8_lossy(body);
+        let fields = text.split('&').filter(|field| !field.starts_with(&format!("Marker={TOKEN}")));
+        let kept = fields.collect::<Vec<_>>().join("&");
+        let paged = kept.len() < text.len();
+        return (kept.into_bytes(), paged);
     }
     let Some(mut message) = read(syntax, body) else { return (body.to_vec(), false) };
     let mut paged = false;
     if let Value::Map(fields) = &mut message {
         let before = fields.len();
-        fields.retain(|(_, value)| value.as_text() != Some(TOKEN));
+        fields.retain(|(_, value)| !value.as_text().is_some_and(|text| text.starts_with(TOKEN)));
         paged = fields.len() < before;
     }
     match fault {
@@ -190,8 +194,14 @@ fn changed_xml(fault: Fault, paged: bool, text: &str) -> String {
     }
 }
 
+/// The name of a page that nobody has asked for yet.
+fn next_page() -> String {
+    static PAGES: AtomicU64 = AtomicU64::new(0);
+    format!("{TOKEN}-{}", PAGES.fetch_add(1, Ordering::Relaxed))
+}
+
 fn name_next_xml(text: &str) -> String {
-    let next = format!("<NextMarker>{TOKEN}</NextMarker>");
+    let next = format!("<NextMarker>{}</NextMarker>", next_page());
     match text.rfind("Result>").and_then(|end| text[..end].rfind("</")) {
         Some(end) => format!("{}{next}{}", &text[..end], &text[end..]),
         None => text.to_owned(),
@@ -201,8 +211,9 @@ fn name_next_xml(text: &str) -> String {
 /// Services disagree in how they spell it; clients leave out what they do not know.
 fn name_next(message: &mut Value) {
     if let Value::Map(fields) = message {
+        let next = next_page();
         for name in ["NextToken", "nextToken"] {
-            fields.push((Value::Text(name.to_owned()), Value::Text(TOKEN.to_owned())));
+            fields.push((Value::Text(name.to_owned()), Value::Text(next.clone())));
         }
     }
 }
@@ -275,20 +286,25 @@ mod tests {
             json!([1])
         );
         let empty = changed_json(Fault::EmptyPage, false, &body);
-        assert_eq!((&empty["items"], &empty["nextToken"]), (&json!([]), &json!(TOKEN)));
+        assert_eq!(empty["items"], json!([]));
+        assert!(empty["nextToken"].as_str().unwrap().starts_with(TOKEN));
         assert_eq!(changed_json(Fault::EmptyPage, true, &body), body);
-        assert_eq!(changed_json(Fault::EndlessPages, true, &body)["NextToken"], TOKEN);
+        let next = || changed_json(Fault::EndlessPages, true, &body)["NextToken"].clone();
+        assert_ne!(next(), next());
     }
 
     #[test]
     fn requests_lose_pages_that_the_service_never_named() {
-        let body = json!({"id": "d-1", "nextToken": TOKEN, "from": 1_800_000_000});
+        let body = json!({"id": "d-1", "nextToken": next_page(), "from": 1_800_000_000});
         let (asked, paged) = distort_request(Fault::ClockAhead, Syntax::Json, body.to_string().as_bytes());
         assert!(paged);
         let asked: serde_json::Value = serde_json::from_slice(&asked).unwrap();
         assert_eq!(asked, json!({"id": "d-1", "from": 1_800_000_300}));
-        let (form, paged) =
-            distort_request(Fault::EmptyPage, Syntax::Xml, format!("Action=A&Marker={TOKEN}").as_bytes());
+        let (form, paged) = distort_request(
+            Fault::EmptyPage,
+            Syntax::Xml,
+            format!("Action=A&Marker={}", next_page()).as_bytes(),
+        );
         assert_eq!((form.as_slice(), paged), (b"Action=A".as_slice(), true));
         assert_eq!(
             distort_request(Fault::EmptyPage, Syntax::Xml, b"Action=A"),
@@ -301,12 +317,14 @@ mod tests {
         let xml = "<R><ThingsResult><Things><member><State><Code>on</Code></State><Type>alb</Type></member><member/></Things></ThingsResult><M/></R>";
         let tomorrow = changed_xml(Fault::UnknownValues, false, xml);
         assert!(tomorrow.contains("<Type>VALUE_OF_TOMORROW</Type>") && tomorrow.contains("<Code>on</Code>"));
-        let next = format!("<NextMarker>{TOKEN}</NextMarker></ThingsResult><M/></R>");
-        assert_eq!(
-            changed_xml(Fault::EmptyPage, false, xml),
-            format!("<R><ThingsResult><Things></Things>{next}")
+        let emptied = changed_xml(Fault::EmptyPage, false, xml);
+        assert!(
+            emptied.starts_with(&format!("<R><ThingsResult><Things></Things><NextMarker>{TOKEN}-")),
+            "{emptied}"
         );
-        assert!(changed_xml(Fault::EndlessPages, true, xml).ends_with(&format!("</Things>{next}")));
+        assert!(emptied.ends_with("</NextMarker></ThingsResult><M/></R>"), "{emptied}");
+        assert_eq!(changed_xml(Fault::EmptyPage, true, xml), xml);
+        assert!(changed_xml(Fault::EndlessPages, true, xml).contains("<member/></Things><NextMarker>"));
         assert!(changed_xml(Fault::UnknownFields, false, xml).contains("<FieldOfTomorrow>"));
     }
 

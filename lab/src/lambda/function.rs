@@ -12,18 +12,23 @@ use super::{
     sandbox::{Log, Sandbox},
 };
 
-/// A fault: kill the process in its next invocations.
+/// Faults of the next invocations.
 #[derive(Default)]
-struct Kill {
-    after: Duration,
-    times: u32,
+struct Trouble {
+    /// Kill the process so long after it got its event, so many times.
+    kill_after: Duration,
+    kills: u32,
+    /// Give the next process next to no memory.
+    starve: bool,
+    /// Let the next process take so long to start.
+    start_in: Option<Duration>,
 }
 
 pub(super) struct Function {
     spec: Mutex<FunctionSpec>,
     /// Warm processes, the one used last at the end.
     idle: Mutex<Vec<Sandbox>>,
-    kill: Mutex<Kill>,
+    trouble: Mutex<Trouble>,
     log: Log,
 }
 
@@ -39,11 +44,26 @@ struct Usage {
 impl Function {
     pub fn new(spec: FunctionSpec, lines: broadcast::Sender<LogLine>) -> Self {
         let log = Log { function: spec.name.clone(), lines };
-        Self { spec: Mutex::new(spec), idle: Mutex::default(), kill: Mutex::default(), log }
+        Self { spec: Mutex::new(spec), idle: Mutex::default(), trouble: Mutex::default(), log }
     }
 
     pub fn kill_next(&self, after: Duration, times: u32) {
-        *lock(&self.kill) = Kill { after, times };
+        let mut trouble = lock(&self.trouble);
+        (trouble.kill_after, trouble.kills) = (after, times);
+    }
+
+    pub fn starve_next(&self) {
+        lock(&self.trouble).starve = true;
+    }
+
+    /// A warm process would have started already, so there is none.
+    pub fn start_slowly(&self, start_in: Duration) {
+        lock(&self.idle).clear();
+        lock(&self.trouble).start_in = Some(start_in);
+    }
+
+    pub fn end_trouble(&self) {
+        *lock(&self.trouble) = Trouble::default();
     }
 
     pub fn update(&self, change: impl FnOnce(&mut FunctionSpec)) {
@@ -52,11 +72,14 @@ impl Function {
 
     /// Serves one event with a warm process, or with a new one.
     pub async fn run(&self, request: &Request) -> Invocation {
-        let spec = lock(&self.spec).clone();
+        let mut spec = lock(&self.spec).clone();
+        if std::mem::take(&mut lock(&self.trouble).starve) {
+            spec.memory_mb = 1;
+        }
         self.log.write(&request.id, format!("START RequestId: {} Version: $LATEST", request.id));
         let (invocation, usage) = match self.warm(&spec) {
             Some(sandbox) => self.serve(sandbox, request, None).await,
-            None => match Sandbox::start(&spec, &self.log, request).await {
+            None => match self.start(&spec, request).await {
                 Ok(sandbox) => {
                     let init = sandbox.init;
                     self.serve(sandbox, request, Some(init)).await
@@ -67,6 +90,14 @@ impl Function {
         self.log.write(&request.id, format!("END RequestId: {}", request.id));
         self.log.write(&request.id, report(&spec, &request.id, &usage, invocation.error.as_ref()));
         invocation
+    }
+
+    async fn start(&self, spec: &FunctionSpec, request: &Request) -> Result<Sandbox, Invocation> {
+        let start_in = lock(&self.trouble).start_in.take();
+        if let Some(start_in) = start_in {
+            tokio::time::sleep(start_in).await;
+        }
+        Sandbox::start(spec, &self.log, request).await
     }
 
     /// A process that waits for work. Those of an earlier deployment are dropped, which ends them.
@@ -91,9 +122,9 @@ impl Function {
     }
 
     fn take_kill(&self) -> Option<Duration> {
-        let mut kill = lock(&self.kill);
-        kill.times = kill.times.checked_sub(1)?;
-        Some(kill.after)
+        let mut trouble = lock(&self.trouble);
+        trouble.kills = trouble.kills.checked_sub(1)?;
+        Some(trouble.kill_after)
     }
 }
 

@@ -127,11 +127,7 @@ impl Lambda {
             // A caller that went away does not stop the function.
             let _ = answer.send(function.run(&Request::new(payload)).await);
         });
-        answered.await.map_err(|_| ApiError {
-            status: 500,
-            code: "ServiceException".to_owned(),
-            message: "the invocation was cut off".to_owned(),
-        })
+        answered.await.map_err(|_| cut_off())
     }
 
     /// Hands an event to the function `name` and does not wait. A failed event is tried twice more, unchanged, unless the
@@ -144,20 +140,34 @@ impl Lambda {
             self.spawn(async move { drop(function.invoke(qualifier.as_deref(), &payload).await) });
             return Ok(());
         }
+        self.begin(name, payload).map(drop)
+    }
+
+    /// The same for a program, and waits until it has answered or every try has failed; the last of the invocations is what
+    /// counts.
+    pub async fn deliver(&self, name: &str, payload: Vec<u8>) -> Result<Vec<Invocation>, ApiError> {
+        self.begin(name, payload)?.await.map_err(|_| cut_off())
+    }
+
+    /// Serves an asynchronous event in the background.
+    fn begin(&self, name: &str, payload: Vec<u8>) -> Result<oneshot::Receiver<Vec<Invocation>>, ApiError> {
         let function = self.function(name)?;
         let retry_delays = self.retry_delays;
+        let (ended, served) = oneshot::channel();
         self.spawn(async move {
             let request = Request::new(payload);
-            let mut failed = function.run(&request).await.error.is_some();
+            let mut invocations = vec![function.run(&request).await];
             for delay in retry_delays {
-                if !failed {
-                    return;
+                if invocations.last().is_none_or(|last| last.error.is_none()) {
+                    break;
                 }
                 tokio::time::sleep(delay).await;
-                failed = function.run(&request).await.error.is_some();
+                invocations.push(function.run(&request).await);
             }
+            // Callers of an asynchronous event seldom wait.
+            let _ = ended.send(invocations);
         });
-        Ok(())
+        Ok(served)
     }
 
     /// Answers the Invoke call. `invocation_type` is the header `X-Amz-Invocation-Type`, empty when absent; `qualifier` the
@@ -210,6 +220,23 @@ impl Lambda {
         Ok(())
     }
 
+    /// A fault: the next process of the function `name` has next to no memory, and dies of it.
+    pub fn starve_next(&self, name: &str) -> Result<(), ApiError> {
+        self.function(name)?.starve_next();
+        Ok(())
+    }
+
+    /// A fault: the function `name` has no warm process, and the next one takes so long to start.
+    pub fn start_slowly(&self, name: &str, start_in: Duration) -> Result<(), ApiError> {
+        self.function(name)?.start_slowly(start_in);
+        Ok(())
+    }
+
+    /// Takes back what is left of the faults above.
+    pub fn end_trouble(&self) {
+        self.functions.values().for_each(|function| function.end_trouble());
+    }
+
     /// Changes how the function `name` is deployed (environment, timeout, binary). As on Lambda, the next invocation
     /// starts a new process.
     pub fn update(&self, name: &str, change: impl FnOnce(&mut FunctionSpec)) -> Result<(), ApiError> {
@@ -234,6 +261,14 @@ impl Lambda {
         let mut running = lock(&self.running);
         while running.try_join_next().is_some() {} // else the set keeps every finished invocation
         running.spawn(task);
+    }
+}
+
+fn cut_off() -> ApiError {
+    ApiError {
+        status: 500,
+        code: "ServiceException".to_owned(),
+        message: "the invocation was cut off".to_owned(),
     }
 }
 

@@ -121,6 +121,13 @@ struct Started {
 }
 
 impl StateMachines {
+    /// Executions by name, with whether they still run; oldest first.
+    pub fn executions(&self) -> Vec<(String, bool)> {
+        let executions = lock(&self.executions);
+        let seen = executions.iter().map(|started| &started.execution);
+        seen.map(|execution| (execution.name.clone(), execution.is_running())).collect()
+    }
+
     /// No state machines yet; tasks will call these services.
     pub fn new(invoke: Invoke, call_aws: CallAws) -> Arc<Self> {
         Arc::new(Self {

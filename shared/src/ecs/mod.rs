@@ -64,7 +64,7 @@ pub async fn handle<R>(
 where
     R: AsyncFn(&mut Release, &mut Call) -> Result<Step, Fault>,
 {
-    let started = clock::now();
+    let (aws, started) = (&aws.for_one_run(), clock::now());
     let budget = Budget::new(started, deadline_ms, environment.timeout);
     if rolling::is_state_change(event) {
         return rolling::begin(aws, environment, event, budget).await;

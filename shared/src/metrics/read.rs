@@ -50,7 +50,9 @@ async fn read_chunk(
         .scan_by(ScanBy::TimestampAscending)
         .into_paginator()
         .send();
-    while let Some(page) = pages.next().await {
+    for number in 0.. {
+        let Some(page) = pages.next().await else { break };
+        aws::limit_pages("cloudwatch:GetMetricData", number)?;
         let page = page.map_err(|error| aws::fault("cloudwatch:GetMetricData", "read metrics", error))?;
         messages.extend(page.messages().iter().map(text));
         for result in page.metric_data_results() {

@@ -103,6 +103,7 @@ pub(crate) async fn put(
     status: LifecycleEventStatus,
 ) -> Result<Reported, Fault> {
     let patient = aws_sdk_codedeploy::config::Builder::new()
+        .retry_partition(aws::unshared_retries())
         .retry_config(
             RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(Duration::from_secs(2)),
         )

@@ -9,6 +9,9 @@ use crate::aws::{self, Aws};
 use crate::event::DeploymentId;
 use crate::fault::{Fault, FaultKind};
 
+/// IAM action, for faults.
+const ACTION: &str = "codedeploy:GetDeployment";
+
 /// Who carries a deployment out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Controller {
@@ -50,11 +53,14 @@ pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Faul
     if id.service_deployment().is_some() {
         return native::deployment(aws, id).await;
     }
-    let output =
-        aws.codedeploy.get_deployment().deployment_id(id.as_str()).send().await.map_err(|error| {
-            aws::fault("codedeploy:GetDeployment", &format!("read deployment {id}"), error)
-        })?;
-    let info = output.deployment_info.ok_or_else(|| incomplete(id, "deploymentInfo"))?;
+    let output = aws
+        .codedeploy
+        .get_deployment()
+        .deployment_id(id.as_str())
+        .send()
+        .await
+        .map_err(|error| aws::fault(ACTION, &format!("read deployment {id}"), error))?;
+    let info = output.deployment_info.ok_or_else(|| incomplete(ACTION, id, "deploymentInfo"))?;
     let is_rollback = info.creator == Some(DeploymentCreator::CodeDeployRollback)
         || info
             .rollback_info
@@ -74,8 +80,8 @@ pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Faul
     Ok(Deployment {
         id: id.clone(),
         controller,
-        application: info.application_name.ok_or_else(|| incomplete(id, "applicationName"))?,
-        group: info.deployment_group_name.ok_or_else(|| incomplete(id, "deploymentGroupName"))?,
+        application: info.application_name.ok_or_else(|| incomplete(ACTION, id, "applicationName"))?,
+        group: info.deployment_group_name.ok_or_else(|| incomplete(ACTION, id, "deploymentGroupName"))?,
         configuration: info.deployment_config_name.unwrap_or_else(|| "unknown".to_owned()),
         is_rollback,
         is_over: matches!(
@@ -108,7 +114,9 @@ pub async fn ended(
         .into_paginator()
         .send();
     let mut ids = Vec::new();
-    while let Some(page) = pages.next().await {
+    for number in 0.. {
+        let Some(page) = pages.next().await else { break };
+        aws::limit_pages("codedeploy:ListDeployments", number)?;
         let page = page.map_err(|error| {
             let purpose = format!("list the deployments of {application}/{group}");
             aws::fault("codedeploy:ListDeployments", &purpose, error)
@@ -125,11 +133,20 @@ pub(super) fn timestamp(time: Option<DateTime>) -> Option<Timestamp> {
     time.and_then(|time| time.to_millis().ok()).and_then(|ms| Timestamp::from_millisecond(ms).ok())
 }
 
-/// CodeDeploy left out what it always sends.
-pub(super) fn incomplete(id: &DeploymentId, field: &str) -> Fault {
+/// CodeDeploy left out what it always sends. `action` is the IAM action of the call.
+pub(super) fn incomplete(action: &str, id: &DeploymentId, field: &str) -> Fault {
     Fault::new(
         FaultKind::NotFound,
-        format!("CodeDeploy's answer about deployment {id} has no {field}"),
+        format!("CodeDeploy's answer about deployment {id} has no {field} ({action})"),
         "this is not a deployment that Shiftgate understands; look at it with `aws deploy get-deployment`",
+    )
+}
+
+/// AWS does not know what the deployment names. `action` is the IAM action of the call.
+pub(super) fn not_found(action: &str, kind: &str, name: &str) -> Fault {
+    Fault::new(
+        FaultKind::NotFound,
+        format!("{kind} {name} was not found ({action})"),
+        "what is deployed names it; check that it still exists",
     )
 }

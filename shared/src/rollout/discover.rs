@@ -3,13 +3,20 @@
 use aws_sdk_codedeploy::types as codedeploy;
 use aws_sdk_elasticloadbalancingv2::types as elb;
 
-use super::deployment::{incomplete, timestamp};
+use super::deployment::{incomplete, not_found, timestamp};
 use super::{
     Colour, Controller, Deployment, Entrance, LifecycleEvent, Listener, LoadBalancer, Phase, Rollout,
     Service, TargetGroup, TaskSet, function, native, schedule,
 };
 use crate::aws::{self, Aws};
 use crate::fault::{Fault, FaultKind};
+
+// IAM actions, for faults.
+const GROUP: &str = "codedeploy:GetDeploymentGroup";
+pub(super) const TARGET: &str = "codedeploy:GetDeploymentTarget";
+pub(super) const TARGET_GROUPS: &str = "elasticloadbalancing:DescribeTargetGroups";
+pub(super) const LISTENERS: &str = "elasticloadbalancing:DescribeListeners";
+const LOAD_BALANCERS: &str = "elasticloadbalancing:DescribeLoadBalancers";
 
 /// Finds out what the deployment deploys: five calls or so, no configuration.
 pub async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
@@ -36,10 +43,10 @@ pub async fn service(aws: &Aws, application: &str, group: &str) -> Result<Servic
     let listeners = listeners(aws, &[Some(&production_arn), test_arn.as_ref()]).await?;
     let find = |arn: &String| listeners.iter().find(|(listener, _)| listener.arn == *arn);
     let (production_listener, balancer_arn) =
-        find(&production_arn).ok_or_else(|| not_found("listener", &production_arn))?.clone();
+        find(&production_arn).ok_or_else(|| not_found(LISTENERS, "listener", &production_arn))?.clone();
     let [one, other] = group_names.each_ref().map(|name| {
         let found = target_groups.iter().find(|group| group.name == *name).cloned();
-        found.ok_or_else(|| not_found("target group", name))
+        found.ok_or_else(|| not_found(TARGET_GROUPS, "target group", name))
     });
     Ok(Service {
         target_groups: [one?, other?],
@@ -60,7 +67,7 @@ impl Service {
         let mut rollout = self.with_blue(self.blue(deployment, &target)?);
         rollout.blue.tasks = task_set(&target, &codedeploy::TargetLabel::Blue).map(tasks);
         rollout.green.tasks = task_set(&target, &codedeploy::TargetLabel::Green).map(tasks);
-        rollout.events = target.lifecycle_events().iter().map(lifecycle_event).collect();
+        rollout.events = lifecycle_events(target.lifecycle_events())?;
         rollout.schedule = schedule::of_configuration(&deployment.configuration);
         Ok(rollout)
     }
@@ -111,7 +118,7 @@ impl Service {
         match (group_of(codedeploy::TargetLabel::Blue), group_of(codedeploy::TargetLabel::Green)) {
             (Some(blue), _) => blue,
             (None, Some(green)) => Ok(1 - green?),
-            (None, None) => Err(incomplete(&deployment.id, "task set with a target group")),
+            (None, None) => Err(incomplete(TARGET, &deployment.id, "task set with a target group")),
         }
     }
 }
@@ -126,7 +133,7 @@ pub async fn refresh(aws: &Aws, deployment: &Deployment, rollout: &mut Rollout) 
     let target = ecs_target(aws, deployment, &format!("{}:{}", rollout.cluster, rollout.service)).await?;
     rollout.blue.tasks = task_set(&target, &codedeploy::TargetLabel::Blue).map(tasks);
     rollout.green.tasks = task_set(&target, &codedeploy::TargetLabel::Green).map(tasks);
-    rollout.events = target.lifecycle_events().iter().map(lifecycle_event).collect();
+    rollout.events = lifecycle_events(target.lifecycle_events())?;
     Ok(())
 }
 
@@ -141,15 +148,9 @@ pub(super) async fn deployment_group(
         .deployment_group_name(group)
         .send()
         .await
-        .map_err(|error| {
-            aws::fault(
-                "codedeploy:GetDeploymentGroup",
-                &format!("read deployment group {application}/{group}"),
-                error,
-            )
-        })?
+        .map_err(|error| aws::fault(GROUP, &format!("read deployment group {application}/{group}"), error))?
         .deployment_group_info
-        .ok_or_else(|| not_found("deployment group", &format!("{application}/{group}")))
+        .ok_or_else(|| not_found(GROUP, "deployment group", &format!("{application}/{group}")))
 }
 
 async fn ecs_target(
@@ -158,7 +159,7 @@ async fn ecs_target(
     target_id: &str,
 ) -> Result<codedeploy::EcsTarget, Fault> {
     let target = deployment_target(aws, deployment, target_id).await?;
-    target.ecs_target.ok_or_else(|| incomplete(&deployment.id, "ecsTarget"))
+    target.ecs_target.ok_or_else(|| incomplete(TARGET, &deployment.id, "ecsTarget"))
 }
 
 pub(super) async fn deployment_target(
@@ -173,24 +174,16 @@ pub(super) async fn deployment_target(
         .send()
         .await
         .map_err(|error| {
-            aws::fault(
-                "codedeploy:GetDeploymentTarget",
-                &format!("read target {target_id} of deployment {}", deployment.id),
-                error,
-            )
+            aws::fault(TARGET, &format!("read target {target_id} of deployment {}", deployment.id), error)
         })?
         .deployment_target
-        .ok_or_else(|| incomplete(&deployment.id, "target"))
+        .ok_or_else(|| incomplete(TARGET, &deployment.id, "target"))
 }
 
 async fn target_groups(aws: &Aws, names: &[String; 2]) -> Result<Vec<TargetGroup>, Fault> {
     let output =
         aws.elb.describe_target_groups().set_names(Some(names.to_vec())).send().await.map_err(|error| {
-            aws::fault(
-                "elasticloadbalancing:DescribeTargetGroups",
-                &format!("read target groups {}", names.join(", ")),
-                error,
-            )
+            aws::fault(TARGET_GROUPS, &format!("read target groups {}", names.join(", ")), error)
         })?;
     Ok(output.target_groups().iter().filter_map(target_group).collect())
 }
@@ -204,15 +197,19 @@ pub(super) async fn listeners(aws: &Aws, arns: &[Option<&String>]) -> Result<Vec
         .set_listener_arns(Some(arns))
         .send()
         .await
-        .map_err(|error| aws::fault("elasticloadbalancing:DescribeListeners", &purpose, error))?;
+        .map_err(|error| aws::fault(LISTENERS, &purpose, error))?;
     Ok(output.listeners().iter().filter_map(listener).collect())
 }
 
 pub(super) async fn load_balancer(aws: &Aws, arn: &str) -> Result<LoadBalancer, Fault> {
-    let output = aws.elb.describe_load_balancers().load_balancer_arns(arn).send().await.map_err(|error| {
-        aws::fault("elasticloadbalancing:DescribeLoadBalancers", &format!("read load balancer {arn}"), error)
-    })?;
-    let missing = || not_found("load balancer", arn);
+    let output = aws
+        .elb
+        .describe_load_balancers()
+        .load_balancer_arns(arn)
+        .send()
+        .await
+        .map_err(|error| aws::fault(LOAD_BALANCERS, &format!("read load balancer {arn}"), error))?;
+    let missing = || not_found(LOAD_BALANCERS, "load balancer", arn);
     let balancer = output.load_balancers().first().ok_or_else(missing)?;
     let zones = balancer.availability_zones().iter().filter_map(|zone| zone.zone_name.clone());
     Ok(LoadBalancer {
@@ -295,33 +292,40 @@ pub(super) fn alarms(group: &codedeploy::DeploymentGroupInfo) -> Vec<String> {
         .unwrap_or_default()
 }
 
-pub(super) fn lifecycle_event(event: &codedeploy::LifecycleEvent) -> LifecycleEvent {
+/// The events of a deployment, in order. A status that is not one of CodeDeploy's words is a fault: whoever took it for one
+/// of them would wait for ever, or stop to watch.
+pub(super) fn lifecycle_events(events: &[codedeploy::LifecycleEvent]) -> Result<Vec<LifecycleEvent>, Fault> {
+    events.iter().map(lifecycle_event).collect()
+}
+
+fn lifecycle_event(event: &codedeploy::LifecycleEvent) -> Result<LifecycleEvent, Fault> {
     use codedeploy::LifecycleEventStatus as Status;
-    LifecycleEvent {
-        name: event.lifecycle_event_name.clone().unwrap_or_default(),
-        status: match &event.status {
-            Some(Status::InProgress) => Phase::InProgress,
-            Some(Status::Succeeded) => Phase::Succeeded,
-            Some(Status::Failed | Status::Skipped) => Phase::Over,
-            _ => Phase::Pending,
-        },
+    let name = event.lifecycle_event_name.clone().unwrap_or_default();
+    let status = match &event.status {
+        Some(Status::InProgress) => Phase::InProgress,
+        Some(Status::Succeeded) => Phase::Succeeded,
+        Some(Status::Failed | Status::Skipped) => Phase::Over,
+        None | Some(Status::Pending | Status::UnknownValue) => Phase::Pending,
+        Some(other) => {
+            return Err(Fault::new(
+                FaultKind::Unavailable,
+                format!("CodeDeploy says {} of {name} ({TARGET}), which nobody knows here", other.as_str()),
+                "look at the deployment in the console; a newer Shiftgate may know the status",
+            ));
+        }
+    };
+    Ok(LifecycleEvent {
+        name,
+        status,
         started: timestamp(event.start_time),
         ended: timestamp(event.end_time),
-    }
+    })
 }
 
 fn group_lacks(name: &str, what: &str) -> Fault {
     Fault::new(
         FaultKind::NotFound,
-        format!("deployment group {name} does not have {what}"),
+        format!("deployment group {name} does not have {what} ({GROUP})"),
         "Shiftgate needs an ECS blue/green deployment group with a load balancer",
-    )
-}
-
-fn not_found(kind: &str, name: &str) -> Fault {
-    Fault::new(
-        FaultKind::NotFound,
-        format!("{kind} {name} was not found"),
-        "the deployment group names it; check that it still exists",
     )
 }

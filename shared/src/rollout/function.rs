@@ -3,16 +3,19 @@
 use aws_sdk_codedeploy::types as codedeploy;
 
 use super::deployment::incomplete;
-use super::discover::{self, alarms, lifecycle_event};
+use super::discover::{self, TARGET, alarms, lifecycle_events};
 use super::{Colour, Deployment, Function, Rollout, TaskSet, schedule};
 use crate::aws::{self, Aws};
 use crate::fault::Fault;
+
+/// IAM action, for faults.
+const TARGETS: &str = "codedeploy:ListDeploymentTargets";
 
 /// Finds out what the deployment deploys: three calls.
 pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
     let group = discover::deployment_group(aws, &deployment.application, &deployment.group).await?;
     let target = target(aws, deployment, &target_id(aws, deployment).await?).await?;
-    let lacks = |field: &str| incomplete(&deployment.id, field);
+    let lacks = |field: &str| incomplete(TARGET, &deployment.id, field);
     let info = target.lambda_function_info.as_ref().ok_or_else(|| lacks("lambdaFunctionInfo"))?;
     let green = info.target_version.clone().ok_or_else(|| lacks("targetVersion"))?;
     let colour = |version: Option<String>| Colour { version, ..Colour::default() };
@@ -34,24 +37,24 @@ pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollo
         served: None,
         test_header: None,
     };
-    take_over(&target, &mut rollout);
+    take_over(&target, &mut rollout)?;
     Ok(rollout)
 }
 
 /// Reads the weights and lifecycle events again.
 pub(super) async fn refresh(aws: &Aws, deployment: &Deployment, rollout: &mut Rollout) -> Result<(), Fault> {
     let name = rollout.function.as_ref().map_or("", |function| function.name.as_str()).to_owned();
-    take_over(&target(aws, deployment, &name).await?, rollout);
-    Ok(())
+    take_over(&target(aws, deployment, &name).await?, rollout)
 }
 
-fn take_over(target: &codedeploy::LambdaTarget, rollout: &mut Rollout) {
+fn take_over(target: &codedeploy::LambdaTarget, rollout: &mut Rollout) -> Result<(), Fault> {
     // A fraction, unlike the weights of ECS.
     let green = 100.0 * target.lambda_function_info.as_ref().map_or(0.0, |info| info.target_version_weight);
     let share = |weight| Some(TaskSet { weight, ..TaskSet::default() });
     rollout.blue.tasks = share(100.0 - green);
     rollout.green.tasks = share(green);
-    rollout.events = target.lifecycle_events().iter().map(lifecycle_event).collect();
+    rollout.events = lifecycle_events(target.lifecycle_events())?;
+    Ok(())
 }
 
 /// The target's id is the function's name, which nothing else tells.
@@ -59,14 +62,14 @@ async fn target_id(aws: &Aws, deployment: &Deployment) -> Result<String, Fault> 
     let sent = aws.codedeploy.list_deployment_targets().deployment_id(deployment.id.as_str()).send().await;
     let output = sent.map_err(|error| {
         let purpose = format!("list the targets of deployment {}", deployment.id);
-        aws::fault("codedeploy:ListDeploymentTargets", &purpose, error)
+        aws::fault(TARGETS, &purpose, error)
     })?;
-    output.target_ids().first().cloned().ok_or_else(|| incomplete(&deployment.id, "target"))
+    output.target_ids().first().cloned().ok_or_else(|| incomplete(TARGETS, &deployment.id, "target"))
 }
 
 async fn target(aws: &Aws, deployment: &Deployment, id: &str) -> Result<codedeploy::LambdaTarget, Fault> {
     discover::deployment_target(aws, deployment, id)
         .await?
         .lambda_target
-        .ok_or_else(|| incomplete(&deployment.id, "lambdaTarget"))
+        .ok_or_else(|| incomplete(TARGET, &deployment.id, "lambdaTarget"))
 }

@@ -5,13 +5,16 @@ use std::time::Duration;
 use aws_sdk_ecs::types::{self as ecs, ServiceDeploymentStatus as Status};
 use aws_sdk_elasticloadbalancingv2::types as elb;
 
-use super::deployment::timestamp;
-use super::discover::{self, listener, target_group};
+use super::deployment::{not_found, timestamp};
+use super::discover::{self, LISTENERS, TARGET_GROUPS, listener, target_group};
 use super::schedule::{self, Step};
 use super::{Colour, Condition, Controller, Deployment, Entrance, Listener, Rollout, TargetGroup, TaskSet};
 use crate::aws::{self, Aws};
 use crate::event::DeploymentId;
 use crate::fault::{Fault, FaultKind};
+
+/// IAM action, for faults.
+const RULES: &str = "elasticloadbalancing:DescribeRules";
 
 /// The header by which Service Connect finds green, where the service names none.
 const TEST_HEADER: &str = "x-amzn-ecs-blue-green-test";
@@ -84,7 +87,7 @@ pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollo
             let found = groups.iter().find(|(group, _)| group.arn == *arn);
             found
                 .map(|(group, balancers)| (group.clone(), balancers))
-                .ok_or_else(|| missing("target group", arn))
+                .ok_or_else(|| not_found(TARGET_GROUPS, "target group", arn))
         };
         let (green_group, balancers) = group(&of_green)?;
         let rules = balanced.advanced_configuration().filter(|_| !rolls);
@@ -127,7 +130,7 @@ async fn describe(aws: &Aws, id: &DeploymentId) -> Result<ecs::ServiceDeployment
         )?;
     let mut found = output.service_deployments.unwrap_or_default();
     if found.is_empty() {
-        return Err(missing("service deployment", id.as_str()));
+        return Err(not_found("ecs:DescribeServiceDeployments", "service deployment", id.as_str()));
     }
     Ok(found.swap_remove(0))
 }
@@ -268,7 +271,7 @@ async fn target_groups(aws: &Aws, blue: &str, green: &str) -> Result<Vec<(Target
         .set_target_group_arns(Some(arns))
         .send()
         .await
-        .map_err(|error| aws::fault("elasticloadbalancing:DescribeTargetGroups", &purpose, error))?;
+        .map_err(|error| aws::fault(TARGET_GROUPS, &purpose, error))?;
     let groups = output.target_groups().iter();
     Ok(groups.filter_map(|group| Some((target_group(group)?, group.load_balancer_arns().to_vec()))).collect())
 }
@@ -321,17 +324,20 @@ async fn routes(aws: &Aws, named: [Option<&String>; 2], balancers: &[String]) ->
         |arn: Option<&String>| arn.and_then(|arn| all.iter().find(|route| route.named == *arn).cloned());
     let production = match (find(named[0]), named[0], balancers.first()) {
         (Some(route), ..) => route,
-        (None, Some(arn), _) => return Err(missing("listener or rule", arn)),
+        (None, Some(arn), _) => {
+            return Err(not_found(
+                if arn.contains("listener-rule") { RULES } else { LISTENERS },
+                "listener or rule",
+                arn,
+            ));
+        }
         (None, None, Some(balancer)) => any_route(aws, balancer).await?,
         (None, None, None) => {
-            return Err(missing("load balancer", "in front of the service's target group"));
+            return Err(not_found(TARGET_GROUPS, "load balancer", "in front of the service's target group"));
         }
     };
     Ok(Routes { load_balancer: production.load_balancer.clone(), production, test: find(named[1]) })
 }
-
-/// IAM action, for faults.
-const LISTENERS: &str = "elasticloadbalancing:DescribeListeners";
 
 async fn any_route(aws: &Aws, balancer: &str) -> Result<Route, Fault> {
     let purpose = format!("read the listeners of {balancer}");
@@ -342,7 +348,11 @@ async fn any_route(aws: &Aws, balancer: &str) -> Result<Route, Fault> {
         .send()
         .await
         .map_err(|error| aws::fault(LISTENERS, &purpose, error))?;
-    output.listeners().iter().find_map(route_of_listener).ok_or_else(|| missing("listener of", balancer))
+    output
+        .listeners()
+        .iter()
+        .find_map(route_of_listener)
+        .ok_or_else(|| not_found(LISTENERS, "listener of", balancer))
 }
 
 async fn routes_of_rules(aws: &Aws, arns: Vec<String>) -> Result<Vec<Route>, Fault> {
@@ -353,7 +363,7 @@ async fn routes_of_rules(aws: &Aws, arns: Vec<String>) -> Result<Vec<Route>, Fau
         .set_rule_arns(Some(arns))
         .send()
         .await
-        .map_err(|error| aws::fault("elasticloadbalancing:DescribeRules", &purpose, error))?;
+        .map_err(|error| aws::fault(RULES, &purpose, error))?;
     let rules: Vec<(&elb::Rule, String)> =
         output.rules().iter().filter_map(|rule| Some((rule, listener_of(rule.rule_arn()?)?))).collect();
     let mut of_rules: Vec<&String> = rules.iter().map(|(_, arn)| arn).collect();
@@ -435,21 +445,15 @@ fn condition(condition: &elb::RuleCondition) -> Condition {
 }
 
 fn vanished(arn: &str) -> Fault {
-    missing("service revision", arn)
-}
-
-fn missing(kind: &str, name: &str) -> Fault {
-    Fault::new(
-        FaultKind::NotFound,
-        format!("{kind} {name} was not found"),
-        "the service's deployment names it; check that it still exists",
-    )
+    not_found("ecs:DescribeServiceRevisions", "service revision", arn)
 }
 
 fn not_understood(id: &DeploymentId, lacks: &str) -> Fault {
     Fault::new(
         FaultKind::NotFound,
-        format!("ECS's answer about service deployment {id} does not have {lacks}"),
+        format!(
+            "what ECS tells of service deployment {id} does not have {lacks} (ecs:DescribeServiceDeployments, ecs:DescribeServiceRevisions)"
+        ),
         "look at it with `aws ecs describe-service-deployments`",
     )
 }
