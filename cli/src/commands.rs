@@ -8,4 +8,5 @@ pub mod policy;
 pub mod replay;
 pub mod scenarios;
 pub mod serve;
+pub mod soak;
 pub mod trial;

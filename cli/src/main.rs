@@ -7,6 +7,7 @@ mod show;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use shiftgate_lab::scenario::Way;
@@ -141,6 +142,15 @@ enum BenchCommand {
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
     },
+    /// Releases without a pause through processes that are never replaced: does anything grow?
+    Soak {
+        /// Minutes
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+        minutes: u64,
+        /// Accounts at the same time
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
+        jobs: u8,
+    },
     /// The after-shift judge on simulated metrics, with and without a change
     Placebo {
         /// Changes of each kind
@@ -214,6 +224,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         }
         Command::Bench { command: BenchCommand::Judge { runs, svg, json, only } } => {
             commands::bench::judge(runs as usize, &svg, json.as_deref(), only.as_deref())
+        }
+        Command::Bench { command: BenchCommand::Soak { minutes, jobs } } => {
+            let (project, binaries) = found()?;
+            commands::soak::run(&project, &binaries, Duration::from_mins(minutes), jobs).await
         }
         Command::Bench { command: BenchCommand::Placebo { runs, days } } => {
             Ok(commands::bench::placebo(runs as usize, days as usize))

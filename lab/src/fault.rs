@@ -76,6 +76,11 @@ impl Fault {
         Self::ClockBehind,
     ];
 
+    /// Whether it is about clocks: AWS has one, whatever is called.
+    pub fn is_of_clocks(self) -> bool {
+        matches!(self, Self::ClockAhead | Self::ClockBehind)
+    }
+
     /// The error that AWS answers instead of carrying the call out, if the fault is one.
     pub fn refusal(self, caller: &str, action: &str) -> Option<ApiError> {
         let server = |status, code: &str, message: &str| ApiError {

@@ -3,6 +3,7 @@
 //! made becomes an error, so that Lambda calls again.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
@@ -23,6 +24,9 @@ use crate::report::{self, About};
 use crate::rollout::{self, Controller, Deployment, Rollout};
 use crate::telemetry;
 use crate::verdict::{Caveat, Finding, Findings, Outcome, Rules, Verdict, conclude};
+
+/// How far our clock may be behind that of AWS; metrics are not read younger than two minutes.
+const MOST_SKEW: Duration = Duration::from_mins(1);
 
 /// All that a recipe works with: the deployment, what it deploys, and how it is to be gated.
 #[derive(Debug)]
@@ -164,6 +168,7 @@ impl Release {
         budget: Budget,
     ) -> Result<Self, Fault> {
         let mut rollout = rollout::discover(aws, &deployment).await?;
+        clocks_agree(&deployment, &rollout, clock::now())?;
         let plan = plan.fitted(rollout.front());
         if deployment.controller == Controller::Ecs {
             // Its own bake times are the shorter part: each step is held until enough has been seen.
@@ -172,6 +177,25 @@ impl Release {
         askable(&plan, &rollout)?;
         Ok(Self { aws: aws.clone(), environment: environment.clone(), deployment, rollout, plan, budget })
     }
+}
+
+/// AWS stamps what happens by its clock, and windows are cut by ours: with a clock that is behind, a shift has no minute that
+/// could be judged. One that is ahead costs nothing but the wait for young minutes.
+fn clocks_agree(deployment: &Deployment, rollout: &Rollout, now: Timestamp) -> Result<(), Fault> {
+    let stamps = rollout.events.iter().flat_map(|event| [event.started, event.ended]);
+    let latest = stamps.chain([deployment.started]).flatten().max().unwrap_or(now);
+    let ahead = Duration::try_from(latest.duration_since(now)).unwrap_or_default();
+    if ahead <= MOST_SKEW {
+        return Ok(());
+    }
+    Err(Fault::new(
+        FaultKind::Unavailable,
+        format!(
+            "the clock of this function is {} s behind that of AWS, so no metric can be judged",
+            ahead.as_secs()
+        ),
+        "the next invocation may run on another machine; if it stays so, tell AWS",
+    ))
 }
 
 /// Every gate must be one that CloudWatch can be asked about this rollout.

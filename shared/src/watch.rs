@@ -171,7 +171,7 @@ impl Visit<'_> {
                 report::failure(Stage::Watch, Some(&self.about), &fault);
                 // One throttled look is no reason to roll back; the last hook judges the whole window again. What
                 // cannot heal is: a watch that will never see anything must not wave the release through.
-                let in_time = look.answer_by.is_none_or(|by| self.started.as_second() < by);
+                let in_time = !is_too_late(look, self.started, Duration::from_secs(look.after_seconds));
                 let forgiven = look.duty != Duty::Bake && self.rules.on_fault == Choice::Proceed;
                 if in_time && (fault.may_heal() || forgiven) {
                     return Ok((Next::Again, None));

@@ -62,8 +62,8 @@ pub fn distort_request(fault: Fault, syntax: Syntax, body: &[u8]) -> (Vec<u8>, b
         paged = fields.len() < before;
     }
     match fault {
-        Fault::ClockAhead => shift_times(&mut message, SKEW),
-        Fault::ClockBehind => shift_times(&mut message, -SKEW),
+        Fault::ClockAhead => shift_times(&mut message, -SKEW),
+        Fault::ClockBehind => shift_times(&mut message, SKEW),
         _ => {}
     }
     (write(syntax, &message).unwrap_or_else(|| body.to_vec()), paged)
@@ -149,8 +149,8 @@ fn changed(fault: Fault, syntax: Syntax, paged: bool, body: &[u8]) -> Vec<u8> {
             name_next(&mut message);
         }
         Fault::EndlessPages => name_next(&mut message),
-        Fault::ClockAhead => shift_times(&mut message, -SKEW),
-        Fault::ClockBehind => shift_times(&mut message, SKEW),
+        Fault::ClockAhead => shift_times(&mut message, SKEW),
+        Fault::ClockBehind => shift_times(&mut message, -SKEW),
         _ => {}
     }
     write(syntax, &message).unwrap_or_else(|| body.to_vec())
@@ -278,8 +278,8 @@ mod tests {
         let body = json!({"items": [{"status": "Ready", "at": 1_800_000_000.5, "n": 7}]});
         let tomorrow = changed_json(Fault::UnknownValues, false, &body);
         assert_eq!(tomorrow["items"][0]["status"], TOMORROW);
-        assert_eq!(changed_json(Fault::ClockAhead, false, &body)["items"][0]["at"], 1_799_999_700.5);
-        assert_eq!(changed_json(Fault::ClockBehind, false, &body)["items"][0]["at"], 1_800_000_300.5);
+        assert_eq!(changed_json(Fault::ClockAhead, false, &body)["items"][0]["at"], 1_800_000_300.5);
+        assert_eq!(changed_json(Fault::ClockBehind, false, &body)["items"][0]["at"], 1_799_999_700.5);
         assert_eq!(changed_json(Fault::ClockBehind, false, &body)["items"][0]["n"], 7);
         assert_eq!(
             changed_json(Fault::UnknownFields, false, &body)["items"][0]["fieldOfTomorrow"],
@@ -299,7 +299,7 @@ mod tests {
         let (asked, paged) = distort_request(Fault::ClockAhead, Syntax::Json, body.to_string().as_bytes());
         assert!(paged);
         let asked: serde_json::Value = serde_json::from_slice(&asked).unwrap();
-        assert_eq!(asked, json!({"id": "d-1", "from": 1_800_000_300}));
+        assert_eq!(asked, json!({"id": "d-1", "from": 1_799_999_700}));
         let (form, paged) = distort_request(
             Fault::EmptyPage,
             Syntax::Xml,
@@ -338,6 +338,6 @@ mod tests {
         ciborium::into_writer(&message, &mut body).unwrap();
         let moved = read(Syntax::Cbor, &changed(Fault::ClockAhead, Syntax::Cbor, false, &body)).unwrap();
         let Value::Map(fields) = moved else { panic!("not a map") };
-        assert_eq!(fields[0].1, Value::Tag(1, Box::new(Value::Float(1_799_999_700.0))));
+        assert_eq!(fields[0].1, Value::Tag(1, Box::new(Value::Float(1_800_000_300.0))));
     }
 }

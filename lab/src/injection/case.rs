@@ -110,12 +110,14 @@ pub fn matrix(template: &Template) -> Vec<Case> {
     let mut cases = Vec::new();
     for subject in Subject::ALL {
         let Some(function) = template.function(subject.function()) else { continue };
-        for action in &function.actions {
-            for fault in Fault::ALL {
+        let every_call = |fault: &Fault| fault.is_of_clocks();
+        let of_calls = function.actions.iter().map(String::as_str);
+        for action in of_calls.chain(["*"]) {
+            for fault in Fault::ALL.into_iter().filter(|fault| every_call(fault) == (action == "*")) {
                 for (quality, calls) in
                     [(Quality::Good, 0..2), (Quality::Good, 0..u32::MAX), (Quality::Bad, 0..u32::MAX)]
                 {
-                    let faults = vec![CallFault { action: action.clone(), fault, calls }];
+                    let faults = vec![CallFault { action: action.to_owned(), fault, calls }];
                     let seed = cases.len() as u64;
                     cases.push(Case {
                         seed,
@@ -131,14 +133,7 @@ pub fn matrix(template: &Template) -> Vec<Case> {
         for mishap in mishaps() {
             for quality in [Quality::Good, Quality::Bad] {
                 let seed = cases.len() as u64;
-                cases.push(Case {
-                    seed,
-                    subject,
-                    quality,
-                    proceeds_on_fault: false,
-                    faults: Vec::new(),
-                    mishap: Some(mishap),
-                });
+                cases.push(Case { seed, mishap: Some(mishap), ..Case::undisturbed(subject, quality) });
             }
         }
     }
@@ -161,6 +156,11 @@ fn mishaps() -> Vec<Mishap> {
 }
 
 impl Case {
+    /// A release with which nothing goes wrong on the way.
+    pub fn undisturbed(subject: Subject, quality: Quality) -> Self {
+        Self { seed: 0, subject, quality, proceeds_on_fault: false, faults: Vec::new(), mishap: None }
+    }
+
     /// Some things at once that go wrong, all of them from the seed.
     pub fn random(template: &Template, seed: u64) -> Self {
         let mut random = Pcg64Mcg::seed_from_u64(seed);
@@ -180,6 +180,10 @@ impl Case {
             .filter_map(|_| {
                 let action = actions.choose(&mut random)?.clone();
                 let fault = *Fault::ALL.choose(&mut random)?;
+                if fault.is_of_clocks() {
+                    // There is one clock on either side, whatever is called.
+                    return Some(CallFault { action: "*".to_owned(), fault, calls: 0..u32::MAX });
+                }
                 let begin = random.random_range(0..2);
                 let lasting = random.random_bool(0.3);
                 let end = if lasting { u32::MAX } else { begin + random.random_range(1..4) };

@@ -2,7 +2,7 @@
 
 use shiftgate::event::Stage;
 
-use super::case::{Case, Mishap, Quality};
+use super::case::{CallFault, Case, Mishap, Quality};
 
 /// The call that reports.
 const REPORT: &str = "codedeploy:PutLifecycleEventHookExecutionStatus";
@@ -101,7 +101,9 @@ fn is_wrong(case: &Case, seen: &Observed) -> bool {
 /// ran out, or the deployment that was over.
 fn names_a_hindrance(case: &Case, seen: &Observed) -> bool {
     let named = |text: &str| seen.reasons.contains(text);
-    let of_calls = case.faults.iter().any(|fault| named(&fault.action));
+    let told =
+        |fault: &CallFault| if fault.fault.is_of_clocks() { named("clock") } else { named(&fault.action) };
+    let of_calls = case.faults.iter().any(told);
     let of_time = named("not done within") || named("signal: killed");
     case.is_hindered() && (of_calls || of_time)
         || (case.mishap == Some(Mishap::Over) && (named("already_completed") || named("the deployment is")))
@@ -115,19 +117,12 @@ fn leaks(seen: &Observed) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::case::{CallFault, Subject};
+    use super::super::case::Subject;
     use super::*;
     use crate::fault::Fault;
 
     fn case(stage: Stage, quality: Quality) -> Case {
-        Case {
-            seed: 0,
-            subject: Subject(stage),
-            quality,
-            proceeds_on_fault: false,
-            faults: Vec::new(),
-            mishap: None,
-        }
+        Case::undisturbed(Subject(stage), quality)
     }
 
     fn answered(passed: bool) -> Observed {

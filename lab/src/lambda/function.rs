@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::broadcast;
 
 use super::{
-    FunctionError, FunctionSpec, Invocation, LogLine, Request, lock,
+    FunctionError, FunctionSpec, Invocation, LogLine, Process, Request, lock,
     sandbox::{Log, Sandbox},
 };
 
@@ -68,6 +68,11 @@ impl Function {
 
     pub fn update(&self, change: impl FnOnce(&mut FunctionSpec)) {
         change(&mut lock(&self.spec));
+    }
+
+    pub fn processes(&self) -> Vec<Process> {
+        let name = &lock(&self.spec).name;
+        lock(&self.idle).iter().filter_map(|sandbox| sandbox.process(name)).collect()
     }
 
     /// Serves one event with a warm process, or with a new one.

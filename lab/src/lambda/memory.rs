@@ -1,4 +1,4 @@
-//! How much memory a process uses. Only Linux tells (`/proc`); elsewhere nothing is known and nothing enforced.
+//! How much memory a process uses, and how many sockets. Only Linux tells (`/proc`); elsewhere nothing is known and nothing enforced.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// Returns once the process holds more than `limit_mb` of resident memory; never, where that cannot be known.
 pub(super) async fn exceeded(pid: Option<u32>, limit_mb: u64) {
-    while let Some(resident) = pid.and_then(|pid| megabytes(pid, "VmRSS:")) {
-        if resident > limit_mb {
+    while let Some(resident) = pid.and_then(resident_kb) {
+        if resident / 1024 > limit_mb {
             return;
         }
         tokio::time::sleep(POLL_EVERY).await;
@@ -15,14 +15,25 @@ pub(super) async fn exceeded(pid: Option<u32>, limit_mb: u64) {
     std::future::pending::<()>().await;
 }
 
-/// The most resident memory that the process ever held, in MB.
-pub(super) fn peak_megabytes(pid: Option<u32>) -> Option<u64> {
-    megabytes(pid?, "VmHWM:")
+/// The resident memory that the process holds, in kB.
+pub(super) fn resident_kb(pid: u32) -> Option<u64> {
+    kilobytes(pid, "VmRSS:")
 }
 
-fn megabytes(pid: u32, field: &str) -> Option<u64> {
+/// The most resident memory that the process ever held, in MB.
+pub(super) fn peak_megabytes(pid: Option<u32>) -> Option<u64> {
+    Some(kilobytes(pid?, "VmHWM:")? / 1024)
+}
+
+/// The sockets that the process has open.
+pub(super) fn sockets(pid: u32) -> Option<usize> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let targets = open.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    Some(targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count())
+}
+
+fn kilobytes(pid: u32, field: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let value = status.lines().find_map(|line| line.strip_prefix(field))?;
-    let kilobytes: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kilobytes / 1024)
+    value.trim().strip_suffix(" kB")?.parse().ok()
 }

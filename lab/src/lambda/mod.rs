@@ -54,6 +54,21 @@ pub struct LogLine {
     pub line: String,
 }
 
+/// A warm process of a function, at this instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Name of the function.
+    pub function: String,
+    /// The operating system's number.
+    pub pid: u32,
+    /// Invocations that it has served.
+    pub served: u64,
+    /// Resident memory in kB.
+    pub resident_kb: u64,
+    /// Open sockets.
+    pub sockets: usize,
+}
+
 /// The HTTP answer to `POST /2015-03-31/functions/{name}/invocations`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvokeAnswer {
@@ -218,6 +233,11 @@ impl Lambda {
     pub fn kill_next(&self, name: &str, after: Duration, times: u32) -> Result<(), ApiError> {
         self.function(name)?.kill_next(after, times);
         Ok(())
+    }
+
+    /// The processes of all functions that wait for work.
+    pub fn processes(&self) -> Vec<Process> {
+        self.functions.values().flat_map(|function| function.processes()).collect()
     }
 
     /// A fault: the next process of the function `name` has next to no memory, and dies of it.

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    FunctionError, FunctionSpec, Invocation, LogLine, Request, lock, memory,
+    FunctionError, FunctionSpec, Invocation, LogLine, Process, Request, lock, memory,
     runtime_api::{Event, RuntimeApi, Told},
 };
 use crate::api::REGION;
@@ -49,6 +49,8 @@ pub(super) struct Sandbox {
     request_id: Arc<Mutex<String>>,
     /// From the process's start to its first request for an event.
     pub init: Duration,
+    /// Events that it got.
+    served: u64,
 }
 
 impl Sandbox {
@@ -80,7 +82,7 @@ impl Sandbox {
         if let Some(stderr) = child.stderr.take() {
             tokio::spawn(copy_lines(stderr, log.clone(), request_id.clone()));
         }
-        Ok(Self { spec: spec.clone(), child, runtime_api, request_id, init: Duration::ZERO })
+        Ok(Self { spec: spec.clone(), child, runtime_api, request_id, init: Duration::ZERO, served: 0 })
     }
 
     async fn ready(&mut self, request_id: &str) -> Result<(), Invocation> {
@@ -102,6 +104,14 @@ impl Sandbox {
         self.spec == *spec && matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// What the process holds now; none where the operating system does not tell.
+    pub fn process(&self, function: &str) -> Option<Process> {
+        let pid = self.child.id()?;
+        let resident_kb = memory::resident_kb(pid)?;
+        let sockets = memory::sockets(pid)?;
+        Some(Process { function: function.to_owned(), pid, served: self.served, resident_kb, sockets })
+    }
+
     /// The most memory that the process ever held, in MB.
     pub fn peak_megabytes(&self) -> Option<u64> {
         memory::peak_megabytes(self.child.id())
@@ -110,6 +120,7 @@ impl Sandbox {
     /// Gives the process the event of `request` and waits for the end of it. `kill_after` is a fault.
     pub async fn serve(&mut self, request: &Request, kill_after: Option<Duration>) -> Invocation {
         lock(&self.request_id).clone_from(&request.id);
+        self.served += 1;
         let event = Event::new(request.clone(), &self.spec.name, self.spec.timeout);
         // A process that is gone shows by its exit.
         let _ = self.runtime_api.events.send(event);
