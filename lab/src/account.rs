@@ -22,6 +22,9 @@ use crate::template::Template;
 
 /// The secret key of every caller: to be recognised where it must not stand.
 pub const SECRET_ACCESS_KEY: &str = "lab-secret-access-key";
+/// The parameters that the template is deployed with. The balancers listen on loopback, and smoke checks call that only where
+/// the operator lists the host.
+const PARAMETERS: [(&str, &str); 1] = [("AllowedHosts", "127.0.0.1")];
 
 /// What an account is made from.
 #[derive(Debug, Clone)]
@@ -52,7 +55,7 @@ pub struct Account {
 impl Account {
     /// Starts the services and deploys the template's functions.
     pub async fn start(spec: &AccountSpec) -> Result<Self> {
-        let template = Template::read(&read(&spec.project.join("template.yaml"))?)?;
+        let template = Template::read(&read(&spec.project.join("template.yaml"))?, &PARAMETERS)?;
         let definition = read(&spec.project.join("statemachine/watch.asl.json"))?;
         let listener = Endpoint::bind(spec.port).await.context("failed to open a port on 127.0.0.1")?;
         let functions = function_specs(&template, &spec.binaries, listener.local_addr()?)?;

@@ -23,7 +23,7 @@ use crate::elbv2;
 use crate::fault::{self, Fault, Faults, Syntax};
 use crate::lambda::Lambda;
 use crate::load_balancer::LoadBalancer;
-use crate::ssm::ParameterStore;
+use crate::ssm::{self, ParameterStore};
 use crate::stepfunctions::StateMachines;
 
 /// The services behind the endpoint.
@@ -250,7 +250,12 @@ async fn pass_on(
     let content = match request.service {
         Service::CodeDeploy => services.codedeploy.handle(operation, body)?,
         Service::Ecs => services.ecs.handle(operation, body)?,
-        Service::ParameterStore => services.parameters.handle(operation, body)?,
+        Service::ParameterStore => {
+            if ssm::reads_a_secret(body) && !may(services, &request.caller, ssm::SECRET_ACTION) {
+                return Err(ssm::of_secrets_manager(fault::denied(&request.caller, ssm::SECRET_ACTION)));
+            }
+            services.parameters.handle(operation, body)?
+        }
         Service::StepFunctions => services.stepfunctions.handle(operation, body).await?,
         Service::CloudWatch => {
             let protocol = if request.wire == Wire::Cbor { Protocol::Cbor } else { Protocol::Json };

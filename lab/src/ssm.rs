@@ -11,6 +11,11 @@ use serde_json::{Value, json};
 
 use crate::api::{ACCOUNT, ApiError, REGION};
 
+/// Beginning of the names under which Parameter Store passes on what Secrets Manager keeps.
+const SECRETS_MANAGER: &str = "/aws/reference/secretsmanager/";
+/// The IAM action that a caller needs for such a name, beside that of Parameter Store.
+pub const SECRET_ACTION: &str = "secretsmanager:GetSecretValue";
+
 /// Characters that a parameter of the standard tier can hold; the advanced tier holds twice as many.
 const STANDARD_LIMIT: usize = 4096;
 const ADVANCED_LIMIT: usize = 8192;
@@ -80,7 +85,8 @@ struct DeleteParameter {
 }
 
 impl ParameterStore {
-    /// Sets the parameter `name`, whatever it was before. `secure` makes it a `SecureString`.
+    /// Sets the parameter `name`, whatever it was before. `secure` makes it a `SecureString`. Under
+    /// `/aws/reference/secretsmanager/` it is a secret of Secrets Manager.
     pub fn put(&self, name: &str, value: &str, secure: bool) {
         let kind = if secure { Kind::SecureString } else { Kind::String };
         store(&mut self.lock(), name, value.to_owned(), kind);
@@ -100,8 +106,9 @@ impl ParameterStore {
 
     fn get_parameter(&self, request: &GetParameter) -> Result<Value, ApiError> {
         check_name(&request.name)?;
+        check_decryption(&request.name, request.with_decryption)?;
         let parameters = self.lock();
-        let parameter = parameters.get(&request.name).ok_or_else(not_found)?;
+        let parameter = parameters.get(&request.name).ok_or_else(|| not_found(&request.name))?;
         Ok(json!({"Parameter": shown(&request.name, parameter, request.with_decryption)}))
     }
 
@@ -109,7 +116,10 @@ impl ParameterStore {
         if !(1..=10).contains(&request.names.len()) {
             return Err(ApiError::client("ValidationException", "Member must have between 1 and 10 names"));
         }
-        request.names.iter().try_for_each(|name| check_name(name))?;
+        request.names.iter().try_for_each(|name| {
+            check_name(name)?;
+            check_decryption(name, request.with_decryption)
+        })?;
         let parameters = self.lock();
         let (known, unknown): (Vec<_>, Vec<_>) =
             request.names.iter().partition(|name| parameters.contains_key(*name));
@@ -142,7 +152,7 @@ impl ParameterStore {
     }
 
     fn delete_parameter(&self, request: &DeleteParameter) -> Result<Value, ApiError> {
-        self.lock().remove(&request.name).map(|_| json!({})).ok_or_else(not_found)
+        self.lock().remove(&request.name).map(|_| json!({})).ok_or_else(|| not_found(&request.name))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Parameter>> {
@@ -163,13 +173,19 @@ fn shown(name: &str, parameter: &Parameter, decrypt: bool) -> Value {
         Kind::SecureString if !decrypt => ciphertext(),
         Kind::String | Kind::StringList | Kind::SecureString => parameter.value.clone(),
     };
+    let secret = name.strip_prefix(SECRETS_MANAGER);
+    let arn = secret.map_or_else(
+        || format!("arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{separator}{name}"),
+        |secret| format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{secret}-a1B2c3"),
+    );
     json!({
         "Name": name,
         "Type": format!("{:?}", parameter.kind),
         "Value": value,
-        "Version": parameter.version,
+        // Secrets have versions of another kind.
+        "Version": if secret.is_some() { 0 } else { parameter.version },
         "LastModifiedDate": parameter.modified.as_millisecond() as f64 / 1000.0,
-        "ARN": format!("arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{separator}{name}"),
+        "ARN": arn,
         "DataType": "text",
     })
 }
@@ -183,13 +199,43 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| ApiError::client("ValidationException", error.to_string()))
 }
 
-/// AWS sends this error without a message.
-fn not_found() -> ApiError {
+/// Of a parameter of its own, AWS sends this error without a message.
+fn not_found(name: &str) -> ApiError {
+    if name.starts_with(SECRETS_MANAGER) {
+        return of_secrets_manager(ApiError::client(
+            "ParameterNotFound",
+            format!("Secret {name} not found."),
+        ));
+    }
     ApiError::client("ParameterNotFound", "")
 }
 
+/// Whether a call asks for what Secrets Manager keeps.
+pub fn reads_a_secret(body: &[u8]) -> bool {
+    let Ok(request) = serde_json::from_slice::<Value>(body) else { return false };
+    let names = request["Names"].as_array().into_iter().flatten().chain([&request["Name"]]);
+    names.filter_map(Value::as_str).any(|name| name.starts_with(SECRETS_MANAGER))
+}
+
+/// An error of Secrets Manager as Parameter Store hands it on.
+pub fn of_secrets_manager(error: ApiError) -> ApiError {
+    let message =
+        format!("An error occurred ({}) when referencing Secrets Manager: {}", error.code, error.message);
+    ApiError { message, ..error }
+}
+
+fn check_decryption(name: &str, with_decryption: bool) -> Result<(), ApiError> {
+    if name.starts_with(SECRETS_MANAGER) && !with_decryption {
+        let message = "WithDecryption flag must be True for retrieving a Secret Manager secret.";
+        return Err(ApiError::client("ValidationException", message));
+    }
+    Ok(())
+}
+
 fn check_name(name: &str) -> Result<(), ApiError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_/".contains(c);
+    // Names of secrets may have a few characters more.
+    let marks = if name.starts_with(SECRETS_MANAGER) { ".-_/+=@" } else { ".-_/" };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || marks.contains(c);
     if (1..=2048).contains(&name.len()) && name.chars().all(allowed) {
         return Ok(());
     }
@@ -292,6 +338,32 @@ mod tests {
         assert!(!value(&store, "/token", false).unwrap().as_str().unwrap().contains("hidden"));
         call(&store, "PutParameter", &json!({"Name": "/token", "Value": "new", "Overwrite": true})).unwrap();
         assert_ne!(value(&store, "/token", false), Ok(json!("new")), "an overwritten secret stays one");
+    }
+
+    #[test]
+    fn secrets_of_secrets_manager_are_passed_on() {
+        let store = ParameterStore::default();
+        let name = "/aws/reference/secretsmanager/shop/token+1";
+        store.put(name, "hidden", true);
+        let answer = call(&store, "GetParameter", &json!({"Name": name, "WithDecryption": true})).unwrap();
+        let parameter = &answer["Parameter"];
+        assert_eq!((&parameter["Value"], &parameter["Type"]), (&json!("hidden"), &json!("SecureString")));
+        assert!(parameter["ARN"].as_str().unwrap().contains(":secret:shop/token+1-"), "{parameter}");
+        assert_eq!(value(&store, name, false), Err("ValidationException".to_owned()));
+        assert_eq!(
+            value(&store, "/aws/reference/secretsmanager/nothing", true),
+            Err("ParameterNotFound".to_owned())
+        );
+        let put = json!({"Name": name, "Value": "v", "Type": "SecureString", "Overwrite": true});
+        assert_eq!(call(&store, "PutParameter", &put), Err("ValidationException".to_owned()));
+        for (body, reads) in [
+            (json!({"Name": name}), true),
+            (json!({"Names": ["/a", name]}), true),
+            (json!({"Name": "/a"}), false),
+            (json!(null), false),
+        ] {
+            assert_eq!(reads_a_secret(body.to_string().as_bytes()), reads, "{body}");
+        }
     }
 
     #[test]

@@ -83,11 +83,16 @@ pub struct Template {
 }
 
 impl Template {
-    /// Reads a template's text, with every parameter at its default.
-    pub fn read(text: &str) -> Result<Self> {
+    /// Reads a template's text as it is deployed with these parameters (name and value), and all others at their defaults.
+    pub fn read(text: &str, parameters: &[(&str, &str)]) -> Result<Self> {
         let document =
             Document::parse(text).map_err(|problem| anyhow::anyhow!("template.yaml: {problem}"))?;
-        Reader { root: &document.value }.template()
+        let root = &document.value;
+        let unknown = parameters.iter().find(|(name, _)| root["Parameters"].get(name).is_none());
+        if let Some((name, _)) = unknown {
+            bail!("template.yaml has no parameter {name}");
+        }
+        Reader { root, parameters }.template()
     }
 
     /// The function of a binary.
@@ -98,6 +103,7 @@ impl Template {
 
 struct Reader<'a> {
     root: &'a Value,
+    parameters: &'a [(&'a str, &'a str)],
 }
 
 impl Reader<'_> {
@@ -161,10 +167,7 @@ impl Reader<'_> {
             return self.actions(document, actions);
         }
         for statement in policy["Statement"].as_array().context("a policy has no Statement")? {
-            // A conditional statement holds only with parameters that the lab leaves empty.
-            if statement.get("Fn::If").is_some() {
-                continue;
-            }
+            let Some(statement) = self.chosen(statement)? else { continue };
             match &statement["Action"] {
                 Value::String(action) => drop(actions.insert(action.clone())),
                 Value::Array(list) => {
@@ -174,6 +177,30 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A value, or the one that its condition chooses; `None` where that is no value.
+    fn chosen<'v>(&self, value: &'v Value) -> Result<Option<&'v Value>> {
+        let Some(choice) = value.get("Fn::If") else { return Ok(Some(value)) };
+        let condition = choice[0].as_str().context("Fn::If without a condition")?;
+        let holds = self.holds(&self.root["Conditions"][condition])?;
+        let chosen = &choice[if holds { 1 } else { 2 }];
+        Ok((chosen["Ref"] != "AWS::NoValue").then_some(chosen))
+    }
+
+    /// Whether a condition holds: that two texts are the same, or not.
+    fn holds(&self, condition: &Value) -> Result<bool> {
+        if let Some(other) = condition.get("Fn::Not") {
+            return Ok(!self.holds(&other[0])?);
+        }
+        let [one, other] = condition["Fn::Equals"]
+            .as_array()
+            .map(Vec::as_slice)
+            .context("a condition without Fn::Equals")?
+        else {
+            bail!("Fn::Equals compares two values")
+        };
+        Ok(self.text(one)? == self.text(other)?)
     }
 
     /// A value as text, with `CloudFormation`'s functions resolved.
@@ -216,6 +243,9 @@ impl Reader<'_> {
             "AWS::Partition" => return Ok("aws".to_owned()),
             _ => {}
         }
+        if let Some((_, value)) = self.parameters.iter().find(|(parameter, _)| *parameter == name) {
+            return Ok((*value).to_owned());
+        }
         if let Some(parameter) = self.root["Parameters"].get(name) {
             return self.text(&parameter["Default"]);
         }
@@ -257,7 +287,7 @@ mod tests {
 
     #[test]
     fn the_project_s_template_is_understood() {
-        let template = Template::read(include_str!("../../template.yaml")).unwrap();
+        let template = Template::read(include_str!("../../template.yaml"), &[]).unwrap();
         let names: Vec<&str> = template.functions.iter().map(|function| function.binary.as_str()).collect();
         assert_eq!(
             names,
@@ -284,6 +314,33 @@ mod tests {
             template.function("before-install").unwrap().environment["SHIFTGATE_SIBLINGS"]
                 .contains("watch=CodeDeployHook_lab_watch")
         );
+    }
+
+    #[test]
+    fn parameters_decide_what_the_functions_get() {
+        let read = |parameters| Template::read(include_str!("../../template.yaml"), parameters).unwrap();
+        let smoking = ["after-allow-test-traffic", "before-allow-traffic", "ecs-lifecycle", "watch"];
+        let with = |template: &Template, action: &str| -> Vec<String> {
+            let functions = template.functions.iter().filter(|function| function.actions.contains(action));
+            functions.map(|function| function.binary.clone()).collect()
+        };
+        let plain = read(&[]);
+        assert_eq!(with(&plain, "kms:Decrypt"), [""; 0]);
+        assert_eq!(with(&plain, "secretsmanager:GetSecretValue"), [""; 0]);
+        let own = read(&[
+            ("SecretsKeyArn", "arn:aws:kms:x"),
+            ("ManagedSecrets", "shop/*"),
+            ("AllowedHosts", "a,b"),
+        ]);
+        assert_eq!(with(&own, "kms:Decrypt"), smoking);
+        assert_eq!(with(&own, "secretsmanager:GetSecretValue"), smoking);
+        for function in smoking {
+            let hosts = |template: &Template| {
+                template.function(function).unwrap().environment["SHIFTGATE_ALLOWED_HOSTS"].clone()
+            };
+            assert_eq!((hosts(&plain).as_str(), hosts(&own).as_str()), ("", "a,b"), "{function}");
+        }
+        assert!(Template::read(include_str!("../../template.yaml"), &[("Nothing", "")]).is_err());
     }
 
     #[test]
@@ -320,7 +377,7 @@ mod tests {
             &format!("      {events}\n      Policies:\n"),
             1,
         );
-        let template = Template::read(&text).unwrap();
+        let template = Template::read(&text, &[]).unwrap();
         let begun = json!({"source": "aws.ecs"});
         let rules = || template.functions.iter().flat_map(|function| &function.events);
         assert!(rules().any(|rule| rule.matches(&begun)), "{:?}", rules().collect::<Vec<_>>());

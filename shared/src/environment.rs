@@ -12,7 +12,8 @@ pub struct Environment {
     /// `SHIFTGATE_SIBLINGS`: the other functions, `stage=function name` separated by commas; before-install asks
     /// each of them whether it has its permissions.
     pub siblings: Vec<(String, String)>,
-    /// `SHIFTGATE_ALLOWED_HOSTS`: hosts other than the load balancer that smoke checks may call.
+    /// `SHIFTGATE_ALLOWED_HOSTS`: hosts other than the rollout's listeners that smoke checks may call, and the only ones
+    /// that they call at a loopback address.
     pub allowed_hosts: Vec<String>,
     /// `SHIFTGATE_TIMEOUT_SECONDS`: the function's timeout, assumed when the invocation carries no usable deadline.
     pub timeout: Option<Duration>,

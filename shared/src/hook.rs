@@ -22,6 +22,7 @@ use crate::policy::load::{self, Source};
 use crate::policy::plan::Plan;
 use crate::report::{self, About};
 use crate::rollout::{self, Controller, Deployment, Rollout};
+use crate::smoke::Secrets;
 use crate::telemetry;
 use crate::verdict::{Caveat, Finding, Findings, Outcome, Rules, Verdict, conclude};
 
@@ -43,6 +44,8 @@ pub struct Release {
     pub plan: Plan,
     /// Time left.
     pub budget: Budget,
+    /// The header values that smoke checks have read.
+    pub secrets: Secrets,
 }
 
 /// How a recipe ends.
@@ -175,7 +178,8 @@ impl Release {
             rollout.schedule.iter_mut().for_each(|step| step.lasts = step.lasts.max(plan.steps.at_most));
         }
         askable(&plan, &rollout)?;
-        Ok(Self { aws: aws.clone(), environment: environment.clone(), deployment, rollout, plan, budget })
+        let (aws, environment, secrets) = (aws.clone(), environment.clone(), Secrets::default());
+        Ok(Self { aws, environment, deployment, rollout, plan, budget, secrets })
     }
 }
 

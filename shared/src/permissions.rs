@@ -169,7 +169,7 @@ async fn start_nothing(release: &Release) -> Result<(), Fault> {
 async fn secrets(release: &Release) -> Tried {
     let action = Action::Secrets.name();
     for name in smoke::secret_names(release) {
-        match smoke::secret(&release.aws, &name).await {
+        match release.secrets.read(&release.aws, &name).await {
             Ok(_) => {}
             Err(fault) if fault.may_heal() => return untried(action, &fault.chain()),
             Err(fault) => return refused(action, &fault),

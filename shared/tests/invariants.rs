@@ -54,6 +54,7 @@ fn the_pure_modules_know_no_clock_no_network_and_no_environment() {
             "shared/src/budget.rs",
             "shared/src/smoke/expect.rs",
             "shared/src/smoke/manner.rs",
+            "shared/src/smoke/reach.rs",
             "shared/src/ecs/call.rs",
             "shared/src/ecs/carried.rs",
             "shared/src/rollout/schedule.rs",

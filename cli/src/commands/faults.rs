@@ -84,7 +84,7 @@ fn cases(project: &Path, arguments: &Arguments) -> Result<VecDeque<Case>> {
     let path = project.join("template.yaml");
     let text =
         std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    let template = Template::read(&text)?;
+    let template = Template::read(&text, &[])?;
     let mut cases = Vec::new();
     if arguments.matrix {
         cases.extend(matrix(&template).into_iter().step_by(arguments.every as usize));

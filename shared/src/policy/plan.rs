@@ -204,6 +204,9 @@ pub struct Outage {
     pub blue_below: f64,
 }
 
+/// Checks of a policy. With the limits of each check they bound what a policy can ask of a service.
+const MOST_CHECKS: usize = 50;
+
 fn any_success() -> Statuses {
     "200-299".parse().unwrap_or_else(|_| unreachable!("a constant"))
 }
@@ -390,22 +393,30 @@ fn smoke(raw: raw::Smoke, faults: &mut Faults) -> Smoke {
         None | Some("test-listener") => Base::TestListener,
         Some("production-listener") => Base::ProductionListener,
         Some(text) => match reqwest::Url::parse(text) {
-            Ok(url) if url.scheme() == "https" && url.host().is_some() => Base::Url(url),
+            Ok(url) if is_base(&url) => Base::Url(url),
             _ => {
                 faults.add(
                     "smoke.base",
-                    format!("`{text}` is none of test-listener, production-listener, an https URL"),
+                    format!(
+                        "`{text}` is none of test-listener, production-listener, an https URL of a host (and port) alone"
+                    ),
                 );
                 Base::TestListener
             }
         },
     };
+    faults.require(
+        raw.host.as_deref().is_none_or(is_host_name),
+        "smoke.host",
+        "a host name, without port; a request is sent to `smoke.base`, whatever name it goes under",
+    );
     let checks = raw.checks.map(|checks| {
         faults.require(
             !checks.is_empty(),
             "smoke.checks",
             "an empty list checks nothing; leave the key out for the health check",
         );
+        faults.require(checks.len() <= MOST_CHECKS, "smoke.checks", "at most 50");
         checks
             .into_iter()
             .enumerate()
@@ -413,6 +424,55 @@ fn smoke(raw: raw::Smoke, faults: &mut Faults) -> Smoke {
             .collect()
     });
     Smoke { base, host: raw.host, during_shift: raw.during_shift.unwrap_or(true), checks }
+}
+
+/// Paths, queries and credentials belong to the checks.
+fn is_base(url: &reqwest::Url) -> bool {
+    url.scheme() == "https"
+        && url.host().is_some()
+        && url.as_str() == format!("{}/", url.origin().ascii_serialization())
+}
+
+/// Whether a text is a host name and nothing more: no port, no address in any of its forms, no part of a URL.
+fn is_host_name(text: &str) -> bool {
+    let url = reqwest::Url::parse(&format!("https://{text}/"));
+    url.is_ok_and(|url| url.domain().is_some_and(|domain| domain.eq_ignore_ascii_case(text)))
+}
+
+/// Whether a path is one on the server that is asked, and can be sent as it is: `//host` would be another host, a line break
+/// another request.
+fn is_local_path(path: &str) -> bool {
+    path.starts_with('/')
+        && !path.starts_with("//")
+        && !path.contains(|c: char| c == '\\' || c == '#' || c.is_control())
+}
+
+/// What the client itself sets: two of a kind would let two servers on the way see two different requests.
+const CLIENTS_OWN: [&str; 7] =
+    ["host", "connection", "content-length", "te", "trailer", "transfer-encoding", "upgrade"];
+
+fn request_header(
+    name: &str,
+    value: HeaderValue,
+    key: &str,
+    faults: &mut Faults,
+) -> Option<(reqwest::header::HeaderName, HeaderValue)> {
+    let name = header_name(name, key, faults)?;
+    faults.require(
+        !CLIENTS_OWN.contains(&name.as_str()),
+        &format!("{key}.{name}"),
+        "set by Shiftgate itself (the host by `smoke.host`)",
+    );
+    let fit = match &value {
+        HeaderValue::Text(text) => reqwest::header::HeaderValue::from_str(text.trim_end()).is_ok(),
+        HeaderValue::Ssm(parameter) => !parameter.is_empty(),
+    };
+    faults.require(
+        fit,
+        &format!("{key}.{name}"),
+        "one line of visible characters, or the name of a parameter",
+    );
+    Some((name, value))
 }
 
 fn check(raw: raw::Check, key: &str, faults: &mut Faults) -> Check {
@@ -450,15 +510,15 @@ fn check(raw: raw::Check, key: &str, faults: &mut Faults) -> Check {
     }
     let (method, path) = given.pop().unwrap_or((Method::GET, "/".to_owned()));
     let method_key = format!("{key}.{}", method.as_str().to_ascii_lowercase());
-    // `//host` would be another host.
-    let local = path.starts_with('/') && !path.starts_with("//") && !path.contains('\\');
-    faults.require(local, &method_key, "the path must begin with one `/`");
+    faults.require(
+        is_local_path(&path),
+        &method_key,
+        "the path must begin with one `/`, and have no `\\`, no `#` and no control characters",
+    );
     let headers = raw
         .headers
         .into_iter()
-        .filter_map(|(name, value)| {
-            header_name(&name, &format!("{key}.headers"), faults).map(|name| (name, value))
-        })
+        .filter_map(|(name, value)| request_header(&name, value, &format!("{key}.headers"), faults))
         .collect();
     let check = Check {
         name: raw
@@ -604,6 +664,87 @@ mod tests {
                 "22 bake.for",
             ],
         );
+    }
+
+    #[test]
+    fn a_request_cannot_be_made_another_one() {
+        let faults = |smoke: &str| match parse(&format!("smoke: {smoke}")) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.into_iter().map(|problem| problem.key).collect::<Vec<_>>(),
+        };
+        for path in [
+            "//evil.example/",
+            "/\\t/evil.example/",
+            "/a\\r\\nHost: b",
+            "/\\0",
+            "\\\\evil",
+            "/a#b",
+            "evil",
+            "",
+        ] {
+            assert_eq!(
+                faults(&format!("{{checks: [{{get: \"{path}\"}}]}}")),
+                ["smoke.checks[0].get"],
+                "{path}"
+            );
+        }
+        assert_eq!(faults("{checks: [{get: '/a/../b?c=d e&f=//x'}]}"), [""; 0]);
+        for host in [
+            "169.254.169.254",
+            "2852039166",
+            "0xa9.254.43518",
+            "[::1]",
+            "::1",
+            "a:80",
+            "a/b",
+            "u@a",
+            "a b",
+            "",
+        ] {
+            assert_eq!(faults(&format!("{{host: '{host}'}}")), ["smoke.host"], "{host}");
+        }
+        assert_eq!(faults("{host: Shop.example.com}"), [""; 0]);
+        for base in ["http://a/", "https://u:p@a/", "https://a/b", "https://a/?b", "https://a/#b", "tcp://a/"]
+        {
+            assert_eq!(faults(&format!("{{base: '{base}'}}")), ["smoke.base"], "{base}");
+        }
+        for base in ["https://a", "https://a:8443/", "https://A/"] {
+            assert_eq!(faults(&format!("{{base: '{base}'}}")), [""; 0], "{base}");
+        }
+        for (name, value) in [
+            ("host", "a"),
+            ("Transfer-Encoding", "chunked"),
+            ("content-length", "'1'"),
+            ("x", "\"a\\r\\ny: b\""),
+            ("x", "\"a\\0\""),
+            ("x", "{ssm: ''}"),
+        ] {
+            let key = format!("smoke.checks[0].headers.{}", name.to_ascii_lowercase());
+            assert_eq!(
+                faults(&format!("{{checks: [{{get: /, headers: {{{name}: {value}}}}}]}}")),
+                [key],
+                "{name}: {value}"
+            );
+        }
+        assert_eq!(faults("{checks: [{get: /, headers: {x: \"one line\\n\"}}]}"), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_policy_can_ask_of_a_service_is_bounded() {
+        let most = "smoke: {checks: [{get: /, times: 1000, concurrency: 50, retries: 10, timeout: 60s}]}";
+        check_faults(most, &[]);
+        check_faults(
+            "smoke: {checks: [{get: /, times: 1001, concurrency: 51, retries: 11, timeout: 61s}]}",
+            &[
+                "1 smoke.checks[0].times",
+                "1 smoke.checks[0].concurrency",
+                "1 smoke.checks[0].retries",
+                "1 smoke.checks[0].timeout",
+            ],
+        );
+        let checks = |number| format!("smoke: {{checks: [{}]}}", vec!["{get: /}"; number].join(", "));
+        check_faults(&checks(MOST_CHECKS), &[]);
+        check_faults(&checks(MOST_CHECKS + 1), &["1 smoke.checks"]);
     }
 
     #[test]

@@ -102,13 +102,15 @@ pub struct Readiness {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Smoke {
-    /// `test-listener` (default), `production-listener`, or an https URL whose host the function allows.
+    /// `test-listener` (default), `production-listener`, or an https URL (host and port alone) whose host the function
+    /// allows.
     pub base: Option<String>,
     /// Host header and TLS server name; the base's own host by default.
     pub host: Option<String>,
     /// Whether the watch asks green again at each look (GET and HEAD only): true by default.
     pub during_shift: Option<bool>,
-    /// The checks. Without any: the target group's own health check, several times.
+    /// The checks, at most 50. Without any: the target group's own health check, several times.
+    #[schemars(length(min = 1, max = 50))]
     pub checks: Option<Vec<Check>>,
 }
 
@@ -134,17 +136,21 @@ pub struct Check {
     pub options: Option<String>,
     /// Instead of a method and a path: the payload (any JSON) with which the new version of a Lambda function is invoked.
     pub invoke: Option<serde_json::Value>,
-    /// Request headers: a text, or `{ssm: NAME}` for a parameter of Parameter Store.
+    /// Request headers: a text, or `{ssm: NAME}` for a parameter of Parameter Store
+    /// (`/aws/reference/secretsmanager/NAME` for a secret of Secrets Manager).
     pub headers: BTreeMap<String, HeaderValue>,
     /// Request body.
     pub body: Option<String>,
     /// How many requests: 1 by default, at most 1000.
+    #[schemars(range(min = 1, max = 1000))]
     pub times: Option<u32>,
     /// How many at the same time: 1 by default, at most 50.
+    #[schemars(range(min = 1, max = 50))]
     pub concurrency: Option<u32>,
     /// How often a failed request is tried again before it counts as failed: 0 by default, at most 10.
+    #[schemars(range(max = 10))]
     pub retries: Option<u32>,
-    /// Longest wait for one answer: 5s by default.
+    /// Longest wait for one answer, to its last byte: 5s by default, at most 60s.
     pub timeout: Option<Span>,
     /// Follow redirects: false by default.
     pub follow_redirects: Option<bool>,

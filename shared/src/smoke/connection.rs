@@ -3,11 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use reqwest::Url;
 use tokio::net::TcpStream;
 
-use super::client::addresses;
-use crate::fault::Fault;
+use super::client::Destination;
 use crate::verdict::{Finding, Outcome};
 
 /// Connections that are made; one refused in five is no accident.
@@ -16,21 +14,20 @@ const TIMES: usize = 5;
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// Connects several times; each connection must be taken.
-pub async fn check(url: &Url) -> Result<Finding, Fault> {
-    let addresses = addresses(url).await?;
+pub async fn check(destination: &Destination) -> Finding {
     let mut refused = Vec::new();
     for _ in 0..TIMES {
-        refused.extend(connect(&addresses).await.err());
+        refused.extend(connect(destination.addresses()).await.err());
     }
-    let name = format!("connection to port {}", url.port_or_known_default().unwrap_or(0));
-    Ok(match refused.first() {
+    let name = format!("connection to port {}", destination.port());
+    match refused.first() {
         None => Finding::new(name, Outcome::Pass, format!("{TIMES} of {TIMES} connections were taken")),
         Some(why) => Finding::new(
             name,
             Outcome::Fail,
             format!("{} of {TIMES} connections failed: {why}", refused.len()),
         ),
-    })
+    }
 }
 
 async fn connect(addresses: &[SocketAddr]) -> Result<(), String> {
@@ -48,10 +45,15 @@ mod tests {
     #[tokio::test]
     async fn connections_must_be_taken() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = Url::parse(&format!("tcp://{}/", listener.local_addr().unwrap())).unwrap();
-        assert_eq!(check(&url).await.unwrap().outcome, Outcome::Pass);
+        let url = reqwest::Url::parse(&format!("tcp://{}/", listener.local_addr().unwrap())).unwrap();
+        let refused = Destination::found(url.clone(), None, Vec::new(), &[]).await.unwrap_err();
+        assert!(refused.what.contains("127.0.0.1, a loopback address"), "{refused}");
+
+        let allowed = ["127.0.0.1".to_owned()];
+        let destination = Destination::found(url, None, Vec::new(), &allowed).await.unwrap();
+        assert_eq!(check(&destination).await.outcome, Outcome::Pass);
         drop(listener);
-        let refused = check(&url).await.unwrap();
+        let refused = check(&destination).await;
         assert_eq!(refused.outcome, Outcome::Fail);
         assert!(refused.summary.starts_with("5 of 5"), "{}", refused.summary);
     }

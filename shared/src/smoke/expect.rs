@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 use serde_json::Value;
 
 use crate::policy::plan::Expect;
+
+/// Longest body that is read, in bytes; what a smoke check wants to see comes early.
+pub const LONGEST_BODY: usize = 1024 * 1024;
 
 /// An answer to a smoke request.
 #[derive(Debug, Clone)]
@@ -14,8 +17,10 @@ pub struct Response {
     pub status: u16,
     /// Headers.
     pub headers: HeaderMap,
-    /// Body, cut at the client's limit.
+    /// Body, or its first [`LONGEST_BODY`] bytes.
     pub body: Vec<u8>,
+    /// Whether the body was longer; the rest is unknown.
+    pub cut: bool,
     /// Time from sending the request until the body was read.
     pub took: Duration,
 }
@@ -37,18 +42,38 @@ pub fn faults(expect: &Expect, response: &Response) -> Vec<String> {
             Some(_) => faults.push(format!("header {name} is not `{wanted}`")),
         }
     }
+    let before_body = faults.len();
     if let Some(text) = &expect.body
         && !String::from_utf8_lossy(&response.body).contains(text)
     {
-        faults.push(format!("the body does not contain `{text}`"));
+        faults.push(format!(
+            "{} not contain `{text}`",
+            if response.cut { "the first 1 MB of the body do" } else { "the body does" }
+        ));
     }
     if expect.json.is_some() || expect.jmespath.is_some() {
         match serde_json::from_slice(&response.body) {
             Ok(body) => json_faults(expect, &body, &mut faults),
-            Err(_) => faults.push("the body is not JSON".to_owned()),
+            Err(_) => faults.push(no_json(response).to_owned()),
         }
     }
+    if faults.len() > before_body && is_compressed(&response.headers) {
+        faults.push("the body is compressed, and nothing is decompressed".to_owned());
+    }
     faults
+}
+
+fn no_json(response: &Response) -> &'static str {
+    if response.cut {
+        "the body is longer than 1 MB, too long to be read as JSON"
+    } else {
+        "the body is not JSON"
+    }
+}
+
+/// Compressed bodies are taken as they are: one megabyte of zeros may stand for a gigabyte.
+fn is_compressed(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_ENCODING).iter().any(|coding| coding != "identity")
 }
 
 fn json_faults(expect: &Expect, body: &Value, faults: &mut Vec<String>) {
@@ -119,7 +144,16 @@ mod tests {
             .into_iter()
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
-        Response { status, headers, body: body.into(), took: Duration::from_millis(120) }
+        Response { status, headers, body: body.into(), cut: false, took: Duration::from_millis(120) }
+    }
+
+    #[test]
+    fn what_lies_behind_the_limit_is_not_guessed_at() {
+        let cut = Response { cut: true, ..response(200, "{\"status\": \"ok\", ") };
+        check("{body: ok}", &cut, &[]);
+        check("{body: teapot}", &cut, &["the first 1 MB of the body do not contain `teapot`"]);
+        check("{json: {status: ok}}", &cut, &["the body is longer than 1 MB, too long to be read as JSON"]);
+        check("{status: 200}", &cut, &[]);
     }
 
     #[test]

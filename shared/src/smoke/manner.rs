@@ -1,5 +1,6 @@
 //! How a request must look for a listener's rule to send it to green. Pure.
 
+use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use wildmatch::WildMatch;
 
@@ -62,6 +63,26 @@ pub fn manner(conditions: &[Condition], check: &Check, host: Option<&str>) -> Re
     Ok(manner)
 }
 
+/// The URL of a request to `base`: nothing in the path, the query or the host can lead elsewhere. A host is a name by which
+/// the server is called; it must be no address, since those are connected to as they are.
+pub fn url(base: &Url, path: &str, manner: &Manner) -> Result<Url, String> {
+    let mut url = base.clone();
+    // Not `join`, which drops line breaks and tabs: `/<tab>/host` would become `//host`.
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    url.set_path(path);
+    url.set_query(query);
+    if !manner.query.is_empty() {
+        url.query_pairs_mut().extend_pairs(&manner.query);
+    }
+    if let Some(host) = &manner.host {
+        url.set_host(Some(host)).map_err(|error| format!("{host} is no host name: {error}"))?;
+        if url.domain().is_none() {
+            return Err(format!("{host} is an address, and a host must be a name"));
+        }
+    }
+    Ok(url)
+}
+
 /// A header that a rule's condition, or Service Connect, wants.
 pub fn header(name: &str, values: &[String]) -> Result<(HeaderName, HeaderValue), String> {
     let value = concrete(values.first().map_or("", String::as_str));
@@ -105,6 +126,31 @@ mod tests {
 
     fn texts(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    /// What a request is sent to when a rule wants `host`.
+    fn sent_to(base: &str, path: &str, host: Option<&str>) -> Result<String, String> {
+        let manner = Manner { host: host.map(str::to_owned), ..Manner::default() };
+        url(&Url::parse(base).unwrap(), path, &manner).map(String::from)
+    }
+
+    #[test]
+    fn only_a_name_takes_the_place_of_the_host() {
+        let base = "http://lb.example:8443/";
+        assert_eq!(sent_to(base, "/a%20b?c=d", None).unwrap(), "http://lb.example:8443/a%20b?c=d");
+        assert_eq!(sent_to(base, "/", Some("Shop.example")).unwrap(), "http://shop.example:8443/");
+        for address in ["169.254.169.254", "2852039166", "0xa9.0xfe.0xa9.0xfe", "[::1]"] {
+            assert!(sent_to(base, "/", Some(address)).is_err(), "{address}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_path_leads_to_another_server(path in "/([/\\\\@:?#.%a\t\r\n ]|169.254.169.254|\\PC){0,12}") {
+            let sent = Url::parse(&sent_to("https://lb.example/", &path, None).unwrap()).unwrap();
+            proptest::prop_assert_eq!(sent.origin(), Url::parse("https://lb.example").unwrap().origin());
+            proptest::prop_assert!(sent.username().is_empty());
+        }
     }
 
     #[test]

@@ -1,23 +1,27 @@
-//! Smoke checks: requests to green, and what their answers must look like.
+//! Smoke checks: requests to green, and what their answers must look like. They go to nothing but the rollout's listeners and
+//! hosts that the operator allows (reach.rs), and no secret comes back from here (secrets.rs).
 
 mod client;
 mod connection;
 mod expect;
+mod failure;
 mod invocation;
 mod manner;
+mod reach;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Method, Url};
-use secrecy::{ExposeSecret, SecretString};
+use reqwest::{Client, Method, Url};
+use secrecy::ExposeSecret;
 
 use self::client::{Destination, Requests};
 use self::expect::Response;
 use self::manner::Manner;
-use crate::aws::{self, Aws};
+pub use self::secrets::Secrets;
 use crate::fault::{Fault, FaultKind};
 use crate::hook::Release;
 use crate::policy::plan::{Base, Check, Expect};
@@ -41,10 +45,16 @@ const DEFAULT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Makes the smoke checks of the policy; without any, the target group's health check through the test listener.
 pub async fn checks(release: &Release, depth: Depth) -> Result<Vec<Finding>, Fault> {
-    if release.rollout.function.is_some() {
-        return of_function(release).await;
-    }
-    let Some(destination) = destination(release)? else {
+    let made = if release.rollout.function.is_some() {
+        of_function(release).await
+    } else {
+        of_service(release, depth).await
+    };
+    release.secrets.kept(made)
+}
+
+async fn of_service(release: &Release, depth: Depth) -> Result<Vec<Finding>, Fault> {
+    let Some(destination) = destination(release).await? else {
         let caveat = if release.rollout.entrance.is_some() {
             Caveat::NoTestListener
         } else {
@@ -55,7 +65,7 @@ pub async fn checks(release: &Release, depth: Depth) -> Result<Vec<Finding>, Fau
         return Ok(vec![untested.but(caveat)]);
     };
     if asks_nothing(release) && destination.is_bare() {
-        return Ok(vec![connection::check(&destination.url).await?]);
+        return Ok(vec![connection::check(&destination).await]);
     }
     let mut findings = Vec::new();
     for check in &wanted(release) {
@@ -76,7 +86,7 @@ async fn of_function(release: &Release) -> Result<Vec<Finding>, Fault> {
         let untested = "the new version could not be tested before it takes traffic";
         return Ok(vec![Finding::new("smoke", Outcome::Inconclusive, untested).but(Caveat::NoPayload)]);
     }
-    let destination = destination(release)?;
+    let destination = destination(release).await?;
     let mut findings = Vec::new();
     for check in checks {
         findings.push(match (&check.invoke, &destination) {
@@ -93,22 +103,7 @@ async fn of_function(release: &Release) -> Result<Vec<Finding>, Fault> {
 
 async fn invoke(release: &Release, check: &Check) -> Result<Finding, Fault> {
     let payload = check.invoke.clone().unwrap_or_default();
-    let once = async || -> Result<Answer, Fault> {
-        let mut last = judge(check, invocation::send(&release.aws, &release.rollout, check, &payload).await?);
-        for _ in 0..check.retries {
-            if last.faults.is_empty() {
-                break;
-            }
-            last = judge(check, invocation::send(&release.aws, &release.rollout, check, &payload).await?);
-        }
-        Ok(last)
-    };
-    let answers: Vec<Result<Answer, Fault>> = stream::iter(0..check.times)
-        .map(|_| once())
-        .buffer_unordered(check.concurrency as usize)
-        .collect()
-        .await;
-    Ok(finding(check, &answers.into_iter().collect::<Result<Vec<Answer>, Fault>>()?))
+    asked(check, async || invocation::send(&release.aws, &release.rollout, check, &payload).await).await
 }
 
 /// The policy's checks, or the built-in one. Those that invoke a function are for releases of functions, with which a
@@ -131,16 +126,23 @@ const TRIES: u32 = 3;
 /// that change nothing (GET and HEAD) are made, once each; one that fails is tried twice more, since a lone failure is
 /// for the gates to judge.
 pub async fn still_answers(release: &Release) -> Result<Vec<Finding>, Fault> {
+    release.secrets.kept(lately(release).await)
+}
+
+async fn lately(release: &Release) -> Result<Vec<Finding>, Fault> {
     if release.rollout.function.is_some() {
         // Nobody knows which payload changes nothing.
         return Ok(Vec::new());
     }
-    let Some(destination) = destination(release)?.filter(|_| release.plan.smoke.during_shift) else {
-        // Without a test listener there is nothing to say that was not said before the shift.
+    if !release.plan.smoke.during_shift {
+        return Ok(Vec::new());
+    }
+    let Some(destination) = destination(release).await? else {
+        // There is nothing to say that was not said before the shift.
         return Ok(Vec::new());
     };
     if asks_nothing(release) && destination.is_bare() {
-        return Ok(vec![connection::check(&destination.url).await?]);
+        return Ok(vec![connection::check(&destination).await]);
     }
     let mut findings = Vec::new();
     for check in wanted(release).iter().filter(|check| matches!(check.method, Method::GET | Method::HEAD)) {
@@ -160,20 +162,6 @@ pub fn secret_names(release: &Release) -> Vec<String> {
             Source::Text(_) => None,
         })
         .collect()
-}
-
-/// Reads one secret from Parameter Store.
-pub async fn secret(aws: &Aws, name: &str) -> Result<SecretString, Fault> {
-    let output = aws.ssm.get_parameter().name(name).with_decryption(true).send().await.map_err(|error| {
-        aws::fault("ssm:GetParameter", &format!("read the header value in parameter {name}"), error)
-    })?;
-    output.parameter.and_then(|parameter| parameter.value).map(SecretString::from).ok_or_else(|| {
-        Fault::new(
-            FaultKind::NotFound,
-            format!("parameter {name} has no value"),
-            "put the header's value into it",
-        )
-    })
 }
 
 /// The target group's own health check, several times and with a time limit.
@@ -206,39 +194,44 @@ fn once(check: &Check) -> Check {
 }
 
 /// Where the requests go; `None` when they should go through a listener that does not exist.
-fn destination(release: &Release) -> Result<Option<Destination>, Fault> {
-    let smoke = &release.plan.smoke;
-    let rollout = &release.rollout;
-    let through = |entrance: &Entrance, listener: &Listener| {
-        Ok(Some(Destination {
-            url: listener_url(entrance, listener)?,
-            host: smoke.host.clone(),
-            conditions: listener.conditions.clone(),
-        }))
-    };
-    match (&smoke.base, &rollout.entrance) {
-        (Base::ProductionListener, Some(entrance)) => through(entrance, &entrance.production),
-        (Base::TestListener, Some(entrance)) => match &entrance.test {
-            Some(listener) => through(entrance, listener),
-            None => Ok(None),
-        },
-        (Base::ProductionListener | Base::TestListener, None) => Ok(None),
-        (Base::Url(url), _) => {
-            let host = url.host_str().unwrap_or_default();
-            if !release.environment.allowed_hosts.iter().any(|allowed| allowed == host) {
-                return Err(Fault::new(
-                    FaultKind::Policy,
-                    format!("smoke.base names the host {host}, which this function may not call"),
-                    "add the host to the template's parameter AllowedHosts",
-                ));
-            }
-            let header = rollout
-                .test_header
-                .iter()
-                .map(|(name, value)| Condition::Header { name: name.clone(), values: vec![value.clone()] });
-            Ok(Some(Destination { url: url.clone(), host: smoke.host.clone(), conditions: header.collect() }))
+async fn destination(release: &Release) -> Result<Option<Destination>, Fault> {
+    let allowed = &release.environment.allowed_hosts;
+    let entrance = release.rollout.entrance.as_ref();
+    let listener = match &release.plan.smoke.base {
+        Base::Url(url) => {
+            let url = allowed_url(url, allowed)?;
+            return found(release, url, service_connect(&release.rollout)).await.map(Some);
         }
+        Base::ProductionListener => entrance.map(|entrance| (entrance, &entrance.production)),
+        Base::TestListener => entrance.and_then(|entrance| Some((entrance, entrance.test.as_ref()?))),
+    };
+    let Some((entrance, listener)) = listener else { return Ok(None) };
+    found(release, listener_url(entrance, listener)?, listener.conditions.clone()).await.map(Some)
+}
+
+async fn found(release: &Release, url: Url, conditions: Vec<Condition>) -> Result<Destination, Fault> {
+    let host = release.plan.smoke.host.clone();
+    Destination::found(url, host, conditions, &release.environment.allowed_hosts).await
+}
+
+fn allowed_url(url: &Url, allowed: &[String]) -> Result<Url, Fault> {
+    let host = url.host_str().unwrap_or_default();
+    if reach::is_listed(host, allowed) {
+        return Ok(url.clone());
     }
+    Err(Fault::new(
+        FaultKind::Policy,
+        format!("smoke.base names the host {host}, which this function may not call"),
+        "add the host to the template's parameter AllowedHosts",
+    ))
+}
+
+/// The header by which Service Connect sends a request to green.
+fn service_connect(rollout: &Rollout) -> Vec<Condition> {
+    let header = rollout.test_header.iter();
+    header
+        .map(|(name, value)| Condition::Header { name: name.clone(), values: vec![value.clone()] })
+        .collect()
 }
 
 fn listener_url(entrance: &Entrance, listener: &Listener) -> Result<Url, Fault> {
@@ -264,35 +257,41 @@ async fn run(release: &Release, destination: &Destination, check: &Check) -> Res
             );
         }
     };
-    let headers = headers(&release.aws, check, &manner).await?;
-    let requests = Requests::new(destination, check, &manner, headers, &release.deployment.id).await?;
-    let answers: Vec<Answer> = stream::iter(0..check.times)
-        .map(|_| answer(&requests, check))
-        .buffer_unordered(check.concurrency as usize)
-        .collect()
-        .await;
-    Ok(finding(check, &answers))
+    let headers = headers(release, check, &manner).await?;
+    let id = &release.deployment.id;
+    let requests = Requests::new(Client::builder(), destination, check, &manner, headers, id)?;
+    asked(check, async || Ok(requests.send().await)).await
 }
 
 /// What the rule wants, then the check's own headers with their values looked up.
-async fn headers(aws: &Aws, check: &Check, manner: &Manner) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
+async fn headers(
+    release: &Release,
+    check: &Check,
+    manner: &Manner,
+) -> Result<Vec<(HeaderName, HeaderValue)>, Fault> {
     let mut headers = manner.headers.clone();
     for (name, source) in &check.headers {
-        let (text, sensitive) = match source {
-            Source::Text(text) => (SecretString::from(text.clone()), false),
-            Source::Ssm(parameter) => (secret(aws, parameter).await?, true),
+        let value = match source {
+            Source::Text(text) => HeaderValue::from_str(text.trim_end()),
+            Source::Ssm(parameter) => {
+                let secret = release.secrets.read(&release.aws, parameter).await?;
+                HeaderValue::from_str(secret.expose_secret().trim_end())
+            }
         };
-        let mut value = HeaderValue::from_str(text.expose_secret().trim_end()).map_err(|_| {
-            Fault::new(
-                FaultKind::Policy,
-                format!("the value of header {name} in check `{}` is not fit for a header", check.name),
-                "header values are one line of visible characters",
-            )
-        })?;
-        value.set_sensitive(sensitive);
+        let mut value = value.map_err(|_| unfit(check, name))?;
+        value.set_sensitive(matches!(source, Source::Ssm(_)));
         headers.push((name.clone(), value));
     }
     Ok(headers)
+}
+
+/// A line break in a value would begin a header, or a request, of its own.
+fn unfit(check: &Check, name: &HeaderName) -> Fault {
+    Fault::new(
+        FaultKind::Policy,
+        format!("the value of header {name} in check `{}` is not fit for a header", check.name),
+        "header values are one line of visible characters",
+    )
 }
 
 /// What came of one request, its retries included.
@@ -301,15 +300,27 @@ struct Answer {
     faults: Vec<String>,
 }
 
-async fn answer(requests: &Requests<'_>, check: &Check) -> Answer {
-    let mut last = judge(check, requests.send().await);
-    for _ in 0..check.retries {
-        if last.faults.is_empty() {
-            break;
+/// Sends a check's requests, `concurrency` of them at a time, and each again while it fails and tries are left.
+async fn asked(
+    check: &Check,
+    send: impl AsyncFn() -> Result<Result<Response, String>, Fault>,
+) -> Result<Finding, Fault> {
+    let one = async || {
+        let mut last = judge(check, send().await?);
+        for _ in 0..check.retries {
+            if last.faults.is_empty() {
+                break;
+            }
+            last = judge(check, send().await?);
         }
-        last = judge(check, requests.send().await);
-    }
-    last
+        Ok(last)
+    };
+    let answers: Vec<Answer> = stream::iter(0..check.times)
+        .map(|_| one())
+        .buffer_unordered(check.concurrency as usize)
+        .try_collect()
+        .await?;
+    Ok(finding(check, &answers))
 }
 
 fn judge(check: &Check, response: Result<Response, String>) -> Answer {
@@ -368,3 +379,6 @@ fn most_common(answers: &[Answer]) -> String {
         counts.iter().take(3).map(|(fault, count)| format!("{fault} ({count} times)")).collect();
     shown.join(", ")
 }
+
+#[cfg(test)]
+mod tests;

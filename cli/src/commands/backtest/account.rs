@@ -21,6 +21,7 @@ use shiftgate::policy::gates::{Gate, Rule};
 use shiftgate::policy::plan::Plan;
 use shiftgate::recording::{Bad, Recording, Traffic};
 use shiftgate::rollout::{self, Deployment, Rollout, Service};
+use shiftgate::smoke::Secrets;
 use shiftgate::traffic::{self, Span};
 use shiftgate::verdict::Quantity;
 
@@ -175,6 +176,7 @@ impl Reader<'_> {
             rollout,
             plan: self.plan.clone(),
             budget: Budget::new(self.now, 0, None),
+            secrets: Secrets::default(),
         };
         let span = Span { shift: shift.began, from: shift.began, until: shift.ended };
         let seen = traffic::look(&release, &self.gates, span, self.now).await?;
