@@ -330,6 +330,7 @@ mod tests {
             answer_by,
             after_seconds: 60,
             next: None,
+            error: None,
         };
         let minute = Duration::from_mins(1);
         assert!(!is_too_late(&look(None), now, minute));

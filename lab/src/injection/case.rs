@@ -110,7 +110,7 @@ pub fn matrix(template: &Template) -> Vec<Case> {
     let mut cases = Vec::new();
     for subject in Subject::ALL {
         let Some(function) = template.function(subject.function()) else { continue };
-        for action in &function.actions {
+        for action in function.actions() {
             for fault in Fault::ALL {
                 for (quality, calls) in
                     [(Quality::Good, 0..2), (Quality::Good, 0..u32::MAX), (Quality::Bad, 0..u32::MAX)]
@@ -174,7 +174,7 @@ impl Case {
         };
         let actions: Vec<String> = template
             .function(subject.function())
-            .map(|function| function.actions.iter().cloned().collect())
+            .map(|function| function.actions().into_iter().collect())
             .unwrap_or_default();
         let faults = (0..random.random_range(0..4))
             .filter_map(|_| {
@@ -201,7 +201,7 @@ impl Case {
     pub fn never_succeeds(&self, action: &str) -> bool {
         let hopeless = |fault: &CallFault| {
             // A call whose answer alone is lost has been carried out, and the next try hears of that.
-            let ends = fault.fault.refusal("", "").is_some() || fault.fault == Fault::Hang;
+            let ends = fault.fault.refusal("", "", &[]).is_some() || fault.fault == Fault::Hang;
             fault.is_lasting() && ends && fault.action == action
         };
         self.faults.iter().any(hopeless)
