@@ -317,6 +317,22 @@ def a_stopped_canary_is_rolled_back_and_its_watch_ends():
     equal(listed("SUCCEEDED"), [id], "executions that succeeded")
     aws_refuses("ExecutionAlreadyExists", *start, look)
 
+    never_started = execution.removesuffix(id) + "d-NEVER0000"
+    aws_refuses("ExecutionDoesNotExist", "stepfunctions", "describe-execution", "--execution-arn", never_started)
+
+
+@check
+def a_watch_that_is_stopped_by_hand_is_aborted():
+    # This deployment waits before its shift, so its watch looks again and again.
+    look = json.dumps({"deployment_id": deployment("before-install"), "duty": "traffic", "after_seconds": 30})
+    machine = os.environ["SHIFTGATE_STATE_MACHINE_ARN"]
+    started = aws("stepfunctions", "start-execution", "--state-machine-arn", machine, "--input", look)
+    execution = ["--execution-arn", started["executionArn"]]
+    aws("stepfunctions", "stop-execution", *execution, "--cause", "by hand")
+    ended = aws("stepfunctions", "describe-execution", *execution)
+    equal((ended["status"], ended["cause"]), ("ABORTED", "by hand"), "the stopped execution")
+    holds(ended["stopDate"] >= ended["startDate"], "the execution ended before it began")
+
 
 # ---- ECS's own deployment
 

@@ -1,5 +1,6 @@
 //! The pretended AWS account: all services, the functions of the template, and the address under which they answer.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,9 +23,6 @@ use crate::template::Template;
 
 /// The secret key of every caller: to be recognised where it must not stand.
 pub const SECRET_ACCESS_KEY: &str = "lab-secret-access-key";
-/// The parameters that the template is deployed with. The balancers listen on loopback, and smoke checks call that only where
-/// the operator lists the host.
-const PARAMETERS: [(&str, &str); 1] = [("AllowedHosts", "127.0.0.1")];
 
 /// What an account is made from.
 #[derive(Debug, Clone)]
@@ -55,7 +53,7 @@ pub struct Account {
 impl Account {
     /// Starts the services and deploys the template's functions.
     pub async fn start(spec: &AccountSpec) -> Result<Self> {
-        let template = Template::read(&read(&spec.project.join("template.yaml"))?, &PARAMETERS)?;
+        let template = Template::read(&read(&spec.project.join("template.yaml"))?, &parameters())?;
         let definition = read(&spec.project.join("statemachine/watch.asl.json"))?;
         let listener = Endpoint::bind(spec.port).await.context("failed to open a port on 127.0.0.1")?;
         let functions = function_specs(&template, &spec.binaries, listener.local_addr()?)?;
@@ -69,8 +67,8 @@ impl Account {
         let watch = template.function("watch").context("template.yaml has no watch")?;
         let substitutions = [("WatchFunctionArn".to_owned(), function_arn(&watch.name))].into();
         stepfunctions.create(&template.state_machine, &definition, &substitutions)?;
-        let allowed =
-            template.functions.iter().map(|function| (function.binary.clone(), function.actions.clone()));
+        let roles =
+            template.functions.iter().map(|function| (function.binary.clone(), function.role.clone()));
         let services = Arc::new(Services {
             codedeploy,
             ecs,
@@ -80,7 +78,7 @@ impl Account {
             parameters: ParameterStore::default(),
             balancers: Mutex::default(),
             faults: Faults::default(),
-            allowed: allowed.collect(),
+            roles: roles.collect(),
             calls: Mutex::default(),
         });
         let endpoint = Endpoint::start(Arc::clone(&services), listener)?;
@@ -108,6 +106,14 @@ impl Account {
     pub fn add_balancer(&self, balancer: Arc<LoadBalancer>) {
         self.services.balancers.lock().unwrap_or_else(PoisonError::into_inner).push(balancer);
     }
+}
+
+/// The template's parameters that are not at their default here: smoke checks may invoke the lab's functions, and call its
+/// balancers, which serve on loopback.
+pub fn parameters() -> BTreeMap<String, String> {
+    [("SmokedFunctions", "shop"), ("AllowedHosts", "127.0.0.1")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -1,7 +1,7 @@
 //! The one address under which all stand-ins answer, as the real services do under theirs: it recognises the protocol,
 //! asks whether the caller may, remembers the call, and passes it on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,6 +21,7 @@ use crate::codedeploy::CodeDeploy;
 use crate::ecs::Ecs;
 use crate::elbv2;
 use crate::fault::{self, Fault, Faults, Syntax};
+use crate::iam::{self, Facts, Role};
 use crate::lambda::Lambda;
 use crate::load_balancer::LoadBalancer;
 use crate::ssm::{self, ParameterStore};
@@ -44,8 +45,8 @@ pub struct Services {
     pub balancers: Mutex<Vec<Arc<LoadBalancer>>>,
     /// What goes wrong on purpose.
     pub faults: Faults,
-    /// IAM actions of each caller, by its access key. A key that is not listed may do everything.
-    pub allowed: BTreeMap<String, BTreeSet<String>>,
+    /// The role of each caller, by its access key. A key that is not listed may do everything.
+    pub roles: BTreeMap<String, Role>,
     /// Every call so far.
     pub calls: Mutex<Vec<Call>>,
 }
@@ -59,6 +60,8 @@ pub struct Call {
     pub caller: String,
     /// IAM action, as `codedeploy:GetDeployment`.
     pub action: String,
+    /// ARNs of the resources that it touches; `*` where the action knows none.
+    pub resources: Vec<String>,
     /// Code of the error that it was answered with.
     pub error: Option<String>,
 }
@@ -109,6 +112,8 @@ struct Request {
     /// The version or alias in the query of an invocation.
     qualifier: Option<String>,
     caller: String,
+    /// What it touches, in the words of IAM; known once the services were asked.
+    resources: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,11 +165,13 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let Some(request) = recognise(&method, &uri, &headers, &body) else {
+    let Some(mut request) = recognise(&method, &uri, &headers, &body) else {
         let text = format!("the lab does not know the request {method} {}\n", uri.path());
         return response(StatusCode::NOT_FOUND, "text/plain", text.into_bytes());
     };
     let action = request.action();
+    let (operation, qualifier) = (&request.operation, request.qualifier.as_deref());
+    request.resources = iam::of_call(&services.codedeploy, &action, operation, qualifier, &body);
     let fault = services.faults.on(&request.caller, &action);
     if fault == Some(Fault::Hang) {
         remember(&services, &request, &action, Some("hang"));
@@ -177,10 +184,12 @@ async fn answer(
         }
         None => (body, false),
     };
-    let refusal = fault.and_then(|fault| fault.refusal(&request.caller, &action));
+    let refusal = fault.and_then(|fault| fault.refusal(&request.caller, &action, &request.resources));
     let result = match refusal {
         Some(error) => Err(error),
-        None if !may(&services, &request.caller, &action) => Err(fault::denied(&request.caller, &action)),
+        None if !may(&services, &request.caller, &action, &request.resources) => {
+            Err(fault::denied(&request.caller, &action, &request.resources))
+        }
         None => pass_on(&services, &request, &headers, &body).await,
     };
     remember(&services, &request, &action, result.as_ref().err().map(|error| error.code.as_str()));
@@ -196,7 +205,8 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
     let caller = text("authorization").and_then(access_key).unwrap_or("anonymous").to_owned();
     let request = |wire, service, operation: &str| {
         let operation = operation.to_owned();
-        Some(Request { wire, service, operation, qualifier: None, caller: caller.clone() })
+        let caller = caller.clone();
+        Some(Request { wire, service, operation, qualifier: None, caller, resources: Vec::new() })
     };
     if let Some(operation) = uri.path().strip_prefix("/service/GraniteServiceVersion20100801/operation/") {
         return request(Wire::Cbor, Service::CloudWatch, operation);
@@ -236,8 +246,9 @@ fn access_key(authorization: &str) -> Option<&str> {
     authorization.split_once("Credential=")?.1.split('/').next()
 }
 
-fn may(services: &Services, caller: &str, action: &str) -> bool {
-    services.allowed.get(caller).is_none_or(|actions| actions.contains(action))
+fn may(services: &Services, caller: &str, action: &str, resources: &[String]) -> bool {
+    let role = services.roles.get(caller);
+    role.is_none_or(|role| role.refuses(action, resources, &Facts::new()).is_none())
 }
 
 async fn pass_on(
@@ -251,8 +262,10 @@ async fn pass_on(
         Service::CodeDeploy => services.codedeploy.handle(operation, body)?,
         Service::Ecs => services.ecs.handle(operation, body)?,
         Service::ParameterStore => {
-            if ssm::reads_a_secret(body) && !may(services, &request.caller, ssm::SECRET_ACTION) {
-                return Err(ssm::of_secrets_manager(fault::denied(&request.caller, ssm::SECRET_ACTION)));
+            let secrets = ssm::secrets_read(body);
+            if !secrets.is_empty() && !may(services, &request.caller, ssm::SECRET_ACTION, &secrets) {
+                let denied = fault::denied(&request.caller, ssm::SECRET_ACTION, &secrets);
+                return Err(ssm::of_secrets_manager(denied));
             }
             services.parameters.handle(operation, body)?
         }
@@ -346,6 +359,7 @@ fn remember(services: &Services, request: &Request, action: &str, error: Option<
         at: Timestamp::now(),
         caller: request.caller.clone(),
         action: action.to_owned(),
+        resources: request.resources.clone(),
         error: error.map(str::to_owned),
     });
 }

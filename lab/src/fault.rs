@@ -82,14 +82,14 @@ impl Fault {
     }
 
     /// The error that AWS answers instead of carrying the call out, if the fault is one.
-    pub fn refusal(self, caller: &str, action: &str) -> Option<ApiError> {
+    pub fn refusal(self, caller: &str, action: &str, resources: &[String]) -> Option<ApiError> {
         let server = |status, code: &str, message: &str| ApiError {
             status,
             code: code.to_owned(),
             message: message.to_owned(),
         };
         Some(match self {
-            Self::Deny => denied(caller, action),
+            Self::Deny => denied(caller, action, resources),
             Self::Expired => {
                 server(403, "ExpiredTokenException", "The security token included in the request is expired")
             }
@@ -115,13 +115,14 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// The refusal of a call that the caller's role does not allow.
-pub fn denied(caller: &str, action: &str) -> ApiError {
+/// The refusal of a call that the caller's role does not allow on these resources.
+pub fn denied(caller: &str, action: &str, resources: &[String]) -> ApiError {
+    let resources = resources.join(", ");
     ApiError {
         status: 403,
         code: "AccessDeniedException".to_owned(),
         message: format!(
-            "User: arn:aws:sts::{ACCOUNT}:assumed-role/{caller}/{caller} is not authorized to perform: {action} because no identity-based policy allows the {action} action"
+            "User: arn:aws:sts::{ACCOUNT}:assumed-role/{caller}/{caller} is not authorized to perform: {action} on resource: {resources} because no identity-based policy allows the {action} action"
         ),
     }
 }

@@ -15,6 +15,7 @@ pub mod elbv2;
 pub mod endpoint;
 pub mod fault;
 pub mod function_site;
+pub mod iam;
 pub mod injection;
 pub mod lambda;
 pub mod load_balancer;

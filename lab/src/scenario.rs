@@ -163,6 +163,8 @@ pub struct Event {
     pub green: Option<Behaviour>,
     /// A fault of AWS.
     pub aws: Option<AwsFault>,
+    /// Whether somebody stops the watch's execution.
+    pub abort_watch: bool,
 }
 
 /// A moment of a deployment.

@@ -210,11 +210,12 @@ fn not_found(name: &str) -> ApiError {
     ApiError::client("ParameterNotFound", "")
 }
 
-/// Whether a call asks for what Secrets Manager keeps.
-pub fn reads_a_secret(body: &[u8]) -> bool {
-    let Ok(request) = serde_json::from_slice::<Value>(body) else { return false };
+/// The secrets of Secrets Manager that a call reads by reference, as ARNs.
+pub fn secrets_read(body: &[u8]) -> Vec<String> {
+    let Ok(request) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
     let names = request["Names"].as_array().into_iter().flatten().chain([&request["Name"]]);
-    names.filter_map(Value::as_str).any(|name| name.starts_with(SECRETS_MANAGER))
+    let secrets = names.filter_map(|name| name.as_str()?.strip_prefix(SECRETS_MANAGER));
+    secrets.map(|name| format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-aB3dE6")).collect()
 }
 
 /// An error of Secrets Manager as Parameter Store hands it on.
@@ -362,7 +363,7 @@ mod tests {
             (json!({"Name": "/a"}), false),
             (json!(null), false),
         ] {
-            assert_eq!(reads_a_secret(body.to_string().as_bytes()), reads, "{body}");
+            assert_eq!(!secrets_read(body.to_string().as_bytes()).is_empty(), reads, "{body}");
         }
     }
 

@@ -1,15 +1,19 @@
-//! template.yaml as the lab reads it: the functions with their environment, timeout, memory and IAM actions, so that
-//! what runs here has exactly what it will have on AWS.
+//! template.yaml as the lab reads it: the functions with their environment, timeout, memory and role, and the alarms, so
+//! that what runs here has exactly what it will have on AWS.
+
+mod event_rule;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 use shiftgate::yaml::Document;
 
-use crate::api::{ACCOUNT, REGION};
-use crate::lambda::function_arn;
+pub use self::event_rule::EventRule;
+use self::values::Values;
+use crate::iam::{self, Role, Statement};
 
 /// Name of the pretended stack.
 pub const STACK: &str = "lab";
@@ -27,50 +31,45 @@ pub struct Function {
     pub memory_mb: u64,
     /// Its environment.
     pub environment: BTreeMap<String, String>,
-    /// The IAM actions that its role allows.
-    pub actions: BTreeSet<String>,
+    /// What it may do.
+    pub role: Role,
+    /// Name of the log group that it writes to.
+    pub log_group: String,
+    /// Who is told of events that it could not handle.
+    pub failures: Option<Failures>,
     /// The events that it is invoked for.
     pub events: Vec<EventRule>,
 }
 
-/// An `EventBridge` rule, of which the lab knows the most common form: which values a field may have.
+impl Function {
+    /// The IAM actions that its own code calls: without those of Lambda, which writes its log and tells of failures.
+    pub fn actions(&self) -> BTreeSet<String> {
+        let by_lambda: BTreeSet<String> = iam::by_lambda(self).into_iter().map(|one| one.action).collect();
+        let allowed = self.role.allowing().flat_map(|statement| statement.actions.clone());
+        allowed.filter(|action| !by_lambda.contains(action)).collect()
+    }
+}
+
+/// Where Lambda tells of events that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventRule {
-    pattern: Value,
+pub struct Failures {
+    /// ARN of the SNS topic.
+    pub topic: String,
+    /// ARN of the KMS key that encrypts it.
+    pub key: String,
 }
 
-impl EventRule {
-    fn new(pattern: &Value) -> Result<Self> {
-        if is_understood(pattern) {
-            Ok(Self { pattern: pattern.clone() })
-        } else {
-            bail!("the lab does not understand the event pattern {pattern}")
-        }
-    }
-
-    /// Whether an event is one of the rule's.
-    pub fn matches(&self, event: &Value) -> bool {
-        matches(&self.pattern, event)
-    }
-}
-
-/// Fields, down to lists of plain values.
-fn is_understood(pattern: &Value) -> bool {
-    match pattern {
-        Value::Object(fields) => fields.values().all(is_understood),
-        Value::Array(values) => values.iter().all(|value| !value.is_object() && !value.is_array()),
-        _ => false,
-    }
-}
-
-fn matches(pattern: &Value, event: &Value) -> bool {
-    match (pattern, event) {
-        (Value::Object(fields), _) => fields.iter().all(|(name, pattern)| matches(pattern, &event[name])),
-        // Of a list in the event, one value is enough.
-        (Value::Array(values), Value::Array(seen)) => seen.iter().any(|value| values.contains(value)),
-        (Value::Array(values), seen) => values.contains(seen),
-        _ => false,
-    }
+/// A metric that an alarm looks at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AlarmMetric {
+    /// Name of the alarm.
+    pub alarm: String,
+    /// Namespace of the metric.
+    pub namespace: String,
+    /// Name of the metric.
+    pub metric: String,
+    /// Its dimensions.
+    pub dimensions: BTreeMap<String, String>,
 }
 
 /// What the lab needs of the template.
@@ -80,19 +79,22 @@ pub struct Template {
     pub functions: Vec<Function>,
     /// Name of the watch's state machine.
     pub state_machine: String,
+    /// What the state machine may do.
+    pub state_machine_role: Role,
+    /// Under which ECS calls the lifecycle function.
+    pub ecs_hook_role: Role,
+    /// Days that each log group keeps its logs, by its name.
+    pub log_groups: BTreeMap<String, u64>,
+    /// The metrics of all alarms.
+    pub alarms: Vec<AlarmMetric>,
 }
 
 impl Template {
-    /// Reads a template's text as it is deployed with these parameters (name and value), and all others at their defaults.
-    pub fn read(text: &str, parameters: &[(&str, &str)]) -> Result<Self> {
+    /// Reads a template's text, with every parameter at its default but these.
+    pub fn read(text: &str, parameters: &BTreeMap<String, String>) -> Result<Self> {
         let document =
             Document::parse(text).map_err(|problem| anyhow::anyhow!("template.yaml: {problem}"))?;
-        let root = &document.value;
-        let unknown = parameters.iter().find(|(name, _)| root["Parameters"].get(name).is_none());
-        if let Some((name, _)) = unknown {
-            bail!("template.yaml has no parameter {name}");
-        }
-        Reader { root, parameters }.template()
+        Reader { root: &document.value, values: Values { root: &document.value, parameters } }.template()
     }
 
     /// The function of a binary.
@@ -103,20 +105,44 @@ impl Template {
 
 struct Reader<'a> {
     root: &'a Value,
-    parameters: &'a [(&'a str, &'a str)],
+    values: Values<'a>,
 }
 
 impl Reader<'_> {
     fn template(&self) -> Result<Template> {
-        let resources = self.root["Resources"].as_object().context("template.yaml has no Resources")?;
-        let of_type =
-            |kind: &'static str| resources.iter().filter(move |(_, resource)| resource["Type"] == kind);
-        let functions = of_type("AWS::Serverless::Function")
+        let functions = self
+            .of_type("AWS::Serverless::Function")?
+            .into_iter()
             .map(|(id, resource)| self.function(resource).with_context(|| format!("template.yaml, {id}")))
             .collect::<Result<_>>()?;
-        let machine =
-            of_type("AWS::Serverless::StateMachine").next().context("template.yaml has no state machine")?;
-        Ok(Template { functions, state_machine: self.text(&machine.1["Properties"]["Name"])? })
+        let machines = self.of_type("AWS::Serverless::StateMachine")?;
+        let (_, machine) = machines.first().context("template.yaml has no state machine")?;
+        let groups = self.of_type("AWS::Logs::LogGroup")?.into_iter().map(|(_, group)| {
+            let properties = &group["Properties"];
+            let days = self.values.text(&properties["RetentionInDays"])?.parse()?;
+            Ok((self.values.text(&properties["LogGroupName"])?, days))
+        });
+        let alarms = self.of_type("AWS::CloudWatch::Alarm")?.into_iter().map(|(_, alarm)| self.alarm(alarm));
+        Ok(Template {
+            functions,
+            state_machine: self.values.text(&machine["Properties"]["Name"])?,
+            state_machine_role: self.role_of(machine)?,
+            ecs_hook_role: self.role("EcsHookRole")?,
+            log_groups: groups.collect::<Result<_>>()?,
+            alarms: alarms.collect::<Result<Vec<_>>>()?.concat(),
+        })
+    }
+
+    /// The resources of a type that are made, with their ids.
+    fn of_type(&self, kind: &str) -> Result<Vec<(&String, &Value)>> {
+        let resources = self.root["Resources"].as_object().context("template.yaml has no Resources")?;
+        let mut found = Vec::new();
+        for (id, resource) in resources.iter().filter(|(_, resource)| resource["Type"] == kind) {
+            if self.values.is_made(resource)? {
+                found.push((id, resource));
+            }
+        }
+        Ok(found)
     }
 
     fn function(&self, resource: &Value) -> Result<Function> {
@@ -128,153 +154,103 @@ impl Reader<'_> {
                 .or_else(|| globals[key].as_u64())
                 .with_context(|| format!("{key} is not set"))
         };
-        let variables = properties["Environment"]["Variables"].as_object();
-        let environment = variables
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| Ok((name.clone(), self.text(value)?)))
-            .collect::<Result<_>>()?;
-        let policies = properties["Policies"].as_array().context("no Policies")?;
-        let mut actions = BTreeSet::new();
-        for policy in policies {
-            self.actions(policy, &mut actions)?;
-        }
+        let variables = |of: &Value| of["Environment"]["Variables"].as_object().cloned().unwrap_or_default();
+        let environment = variables(globals).into_iter().chain(variables(properties));
         let events = properties["Events"].as_object();
         let events = events
             .into_iter()
             .flatten()
             .filter(|(_, event)| event["Type"] == "EventBridgeRule")
-            .map(|(_, event)| EventRule::new(&event["Properties"]["Pattern"]))
+            .map(|(_, event)| {
+                EventRule::new(&self.values.resolve(&event["Properties"]["Pattern"])?.unwrap_or_default())
+            })
             .collect::<Result<_>>()?;
         Ok(Function {
             binary: resource["Metadata"]["BuildProperties"]["Binary"]
                 .as_str()
                 .context("no Binary")?
                 .to_owned(),
-            name: self.text(&properties["FunctionName"])?,
+            name: self.values.text(&properties["FunctionName"])?,
             timeout: Duration::from_secs(number("Timeout")?),
             memory_mb: number("MemorySize")?,
-            environment,
-            actions,
+            environment: environment
+                .map(|(name, value)| Ok((name, self.values.text(&value)?)))
+                .collect::<Result<_>>()?,
+            role: self.role_of(resource)?,
+            log_group: self.values.text(&properties["LoggingConfig"]["LogGroup"])?,
+            failures: self.failures(&properties["EventInvokeConfig"]["DestinationConfig"]["OnFailure"])?,
             events,
         })
     }
 
-    /// Collects the actions of a policy: one that is referred to, or statements in place.
-    fn actions(&self, policy: &Value, actions: &mut BTreeSet<String>) -> Result<()> {
-        if let Some(id) = policy["Ref"].as_str() {
-            let document = &self.root["Resources"][id]["Properties"]["PolicyDocument"];
-            return self.actions(document, actions);
-        }
-        for statement in policy["Statement"].as_array().context("a policy has no Statement")? {
-            let Some(statement) = self.chosen(statement)? else { continue };
-            match &statement["Action"] {
-                Value::String(action) => drop(actions.insert(action.clone())),
-                Value::Array(list) => {
-                    actions.extend(list.iter().filter_map(Value::as_str).map(str::to_owned));
-                }
-                _ => bail!("a statement has no Action"),
-            }
-        }
-        Ok(())
+    fn failures(&self, destination: &Value) -> Result<Option<Failures>> {
+        let topic = &destination["Destination"];
+        let Some(id) = topic["Ref"].as_str() else { return Ok(None) };
+        let key = self.root["Resources"][id]["Properties"]["KmsMasterKeyId"]["Ref"].as_str();
+        let key = key.with_context(|| format!("{id} is not encrypted with a key of this template"))?;
+        let key = self.values.text(&serde_json::json!({"Fn::GetAtt": [key, "Arn"]}))?;
+        Ok(Some(Failures { topic: self.values.text(topic)?, key }))
     }
 
-    /// A value, or the one that its condition chooses; `None` where that is no value.
-    fn chosen<'v>(&self, value: &'v Value) -> Result<Option<&'v Value>> {
-        let Some(choice) = value.get("Fn::If") else { return Ok(Some(value)) };
-        let condition = choice[0].as_str().context("Fn::If without a condition")?;
-        let holds = self.holds(&self.root["Conditions"][condition])?;
-        let chosen = &choice[if holds { 1 } else { 2 }];
-        Ok((chosen["Ref"] != "AWS::NoValue").then_some(chosen))
+    /// The role that a resource names.
+    fn role_of(&self, resource: &Value) -> Result<Role> {
+        let arn = self.values.text(&resource["Properties"]["Role"]).context("it has no role of its own")?;
+        self.role(arn.rsplit('/').next().unwrap_or_default())
     }
 
-    /// Whether a condition holds: that two texts are the same, or not.
-    fn holds(&self, condition: &Value) -> Result<bool> {
-        if let Some(other) = condition.get("Fn::Not") {
-            return Ok(!self.holds(&other[0])?);
+    fn role(&self, id: &str) -> Result<Role> {
+        let properties = &self.root["Resources"][id]["Properties"];
+        let policies = self.documents(properties).with_context(|| format!("role {id}"))?;
+        let mut statements = Vec::new();
+        for policy in &policies {
+            statements.extend(self.statements(policy).with_context(|| format!("role {id}"))?);
         }
-        let [one, other] = condition["Fn::Equals"]
-            .as_array()
-            .map(Vec::as_slice)
-            .context("a condition without Fn::Equals")?
-        else {
-            bail!("Fn::Equals compares two values")
-        };
-        Ok(self.text(one)? == self.text(other)?)
+        Ok(Role {
+            id: id.to_owned(),
+            trust: self.statements(&properties["AssumeRolePolicyDocument"])?,
+            statements,
+        })
     }
 
-    /// A value as text, with `CloudFormation`'s functions resolved.
-    fn text(&self, value: &Value) -> Result<String> {
-        match value {
-            Value::String(text) => Ok(text.clone()),
-            Value::Number(number) => Ok(number.to_string()),
-            Value::Object(map) => match map.iter().next() {
-                Some((function, argument)) if function == "Ref" => {
-                    self.reference(argument.as_str().unwrap_or_default())
-                }
-                Some((function, argument)) if function == "Fn::Sub" => {
-                    self.substitute(argument.as_str().unwrap_or_default())
-                }
-                Some((function, argument)) if function == "Fn::GetAtt" => self.attribute(argument),
-                _ => bail!("the lab does not understand {value}"),
-            },
-            _ => bail!("the lab does not understand {value}"),
-        }
+    /// The policy documents of a role: managed ones of this template, and its own.
+    fn documents(&self, role: &Value) -> Result<Vec<Value>> {
+        let managed = self.values.resolve(&role["ManagedPolicyArns"])?.unwrap_or_default();
+        let managed = managed.as_array().into_iter().flatten().map(|arn| {
+            let (_, id) =
+                arn.as_str().and_then(|arn| arn.rsplit_once('/')).context("a policy without a name")?;
+            let policy = &self.root["Resources"][id]["Properties"]["PolicyDocument"];
+            anyhow::ensure!(policy.is_object(), "{id} is no policy of this template");
+            Ok(policy.clone())
+        });
+        let own = role["Policies"].as_array().into_iter().flatten();
+        managed.chain(own.map(|policy| Ok(policy["PolicyDocument"].clone()))).collect()
     }
 
-    fn substitute(&self, text: &str) -> Result<String> {
-        let mut result = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("${") {
-            let (name, behind) = after.split_once('}').context("an unclosed ${")?;
-            result.push_str(before);
-            result.push_str(&self.reference(name)?);
-            rest = behind;
-        }
-        result.push_str(rest);
-        Ok(result)
+    fn statements(&self, policy: &Value) -> Result<Vec<Statement>> {
+        let statements = self.values.resolve(&policy["Statement"])?.unwrap_or_default();
+        statements.as_array().context("a policy has no Statement")?.iter().map(Statement::read).collect()
     }
 
-    fn reference(&self, name: &str) -> Result<String> {
-        match name {
-            "AWS::StackName" => return Ok(STACK.to_owned()),
-            "AWS::Region" => return Ok(REGION.to_owned()),
-            "AWS::AccountId" => return Ok(ACCOUNT.to_owned()),
-            "AWS::Partition" => return Ok("aws".to_owned()),
-            _ => {}
-        }
-        if let Some((_, value)) = self.parameters.iter().find(|(parameter, _)| *parameter == name) {
-            return Ok((*value).to_owned());
-        }
-        if let Some(parameter) = self.root["Parameters"].get(name) {
-            return self.text(&parameter["Default"]);
-        }
-        let resource = &self.root["Resources"][name];
-        match resource["Type"].as_str() {
-            Some("AWS::Serverless::Function") => self.text(&resource["Properties"]["FunctionName"]),
-            Some("AWS::Serverless::StateMachine") => Ok(format!(
-                "arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{}",
-                self.text(&resource["Properties"]["Name"])?
-            )),
-            _ => bail!("the lab does not understand the reference to {name}"),
-        }
+    /// The metrics of an alarm, by itself or added up.
+    fn alarm(&self, alarm: &Value) -> Result<Vec<AlarmMetric>> {
+        let properties = self.values.resolve(&alarm["Properties"])?.unwrap_or_default();
+        let name = properties["AlarmName"].as_str().context("an alarm has no name")?;
+        let several = properties["Metrics"].as_array().into_iter().flatten();
+        let several = several.filter_map(|metric| metric["MetricStat"].get("Metric"));
+        let metrics = several.chain([&properties]).filter(|metric| metric["MetricName"].is_string());
+        Ok(metrics.map(|metric| AlarmMetric::read(name, metric)).collect())
     }
+}
 
-    fn attribute(&self, argument: &Value) -> Result<String> {
-        let (resource, attribute) = match argument {
-            Value::String(text) => text.split_once('.').context("GetAtt without an attribute")?,
-            Value::Array(parts) => match parts.as_slice() {
-                [Value::String(resource), Value::String(attribute)] => {
-                    (resource.as_str(), attribute.as_str())
-                }
-                _ => bail!("GetAtt needs a resource and an attribute"),
-            },
-            _ => bail!("GetAtt needs a resource and an attribute"),
-        };
-        if attribute == "Arn" {
-            Ok(function_arn(&self.reference(resource)?))
-        } else {
-            bail!("unknown attribute {attribute}")
+impl AlarmMetric {
+    fn read(alarm: &str, metric: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let dimensions = metric["Dimensions"].as_array().into_iter().flatten();
+        Self {
+            alarm: alarm.to_owned(),
+            namespace: text(&metric["Namespace"]),
+            metric: text(&metric["MetricName"]),
+            dimensions: dimensions.map(|one| (text(&one["Name"]), text(&one["Value"]))).collect(),
         }
     }
 }
@@ -285,9 +261,19 @@ mod tests {
 
     use super::*;
 
+    const TEXT: &str = include_str!("../../template.yaml");
+
+    fn read(text: &str) -> Template {
+        Template::read(text, &BTreeMap::new()).unwrap()
+    }
+
+    fn actions(role: &Role) -> Vec<&str> {
+        role.allowing().flat_map(|statement| &statement.actions).map(String::as_str).collect()
+    }
+
     #[test]
     fn the_project_s_template_is_understood() {
-        let template = Template::read(include_str!("../../template.yaml"), &[]).unwrap();
+        let template = read(TEXT);
         let names: Vec<&str> = template.functions.iter().map(|function| function.binary.as_str()).collect();
         assert_eq!(
             names,
@@ -303,13 +289,14 @@ mod tests {
         );
         let watch = template.function("watch").unwrap();
         assert_eq!(watch.name, "CodeDeployHook_lab_watch");
-        assert!(watch.actions.contains("codedeploy:StopDeployment"));
-        assert!(watch.actions.contains("codedeploy:GetDeployment"));
+        assert!(actions(&watch.role).contains(&"codedeploy:StopDeployment"), "its own");
+        assert!(actions(&watch.role).contains(&"codedeploy:GetDeployment"), "of a managed policy");
         let starts = template.function("before-allow-traffic").unwrap();
         assert_eq!(
             starts.environment["SHIFTGATE_STATE_MACHINE_ARN"],
             "arn:aws:states:eu-west-1:123456789012:stateMachine:shiftgate-watch-lab"
         );
+        assert_eq!(starts.environment["SHIFTGATE_STACK"], "lab", "of Globals");
         assert!(
             template.function("before-install").unwrap().environment["SHIFTGATE_SIBLINGS"]
                 .contains("watch=CodeDeployHook_lab_watch")
@@ -317,67 +304,29 @@ mod tests {
     }
 
     #[test]
-    fn parameters_decide_what_the_functions_get() {
-        let read = |parameters| Template::read(include_str!("../../template.yaml"), parameters).unwrap();
-        let smoking = ["after-allow-test-traffic", "before-allow-traffic", "ecs-lifecycle", "watch"];
-        let with = |template: &Template, action: &str| -> Vec<String> {
-            let functions = template.functions.iter().filter(|function| function.actions.contains(action));
-            functions.map(|function| function.binary.clone()).collect()
-        };
-        let plain = read(&[]);
-        assert_eq!(with(&plain, "kms:Decrypt"), [""; 0]);
-        assert_eq!(with(&plain, "secretsmanager:GetSecretValue"), [""; 0]);
-        let own = read(&[
-            ("SecretsKeyArn", "arn:aws:kms:x"),
-            ("ManagedSecrets", "shop/*"),
-            ("AllowedHosts", "a,b"),
+    fn parameters_and_conditions_decide_what_is_in_a_role() {
+        let own_key = BTreeMap::from([
+            ("SecretsKeyArn".to_owned(), "arn:aws:kms:eu-west-1:123456789012:key/secrets".to_owned()),
+            ("DeploymentGroups".to_owned(), "shop/*".to_owned()),
+            ("SubnetIds".to_owned(), "subnet-1,subnet-2".to_owned()),
         ]);
-        assert_eq!(with(&own, "kms:Decrypt"), smoking);
-        assert_eq!(with(&own, "secretsmanager:GetSecretValue"), smoking);
-        for function in smoking {
-            let hosts = |template: &Template| {
-                template.function(function).unwrap().environment["SHIFTGATE_ALLOWED_HOSTS"].clone()
-            };
-            assert_eq!((hosts(&plain).as_str(), hosts(&own).as_str()), ("", "a,b"), "{function}");
-        }
-        assert!(Template::read(include_str!("../../template.yaml"), &[("Nothing", "")]).is_err());
-    }
-
-    #[test]
-    fn a_rule_takes_the_events_of_its_pattern() {
-        let pattern = json!({
-            "source": ["aws.ecs"],
-            "detail-type": ["ECS Deployment State Change"],
-            "detail": {"eventName": ["SERVICE_DEPLOYMENT_IN_PROGRESS", "SERVICE_DEPLOYMENT_FAILED"]},
-        });
-        let rule = EventRule::new(&pattern).unwrap();
-        let event = |source: &str, name: &str| {
-            json!({
-                "source": source,
-                "detail-type": "ECS Deployment State Change",
-                "resources": ["arn:one"],
-                "detail": {"eventName": name, "reason": "any"},
-            })
-        };
-        assert!(rule.matches(&event("aws.ecs", "SERVICE_DEPLOYMENT_FAILED")));
-        assert!(!rule.matches(&event("aws.ecs", "SERVICE_DEPLOYMENT_COMPLETED")));
-        assert!(!rule.matches(&event("aws.ec2", "SERVICE_DEPLOYMENT_FAILED")));
-        assert!(!rule.matches(&json!({"source": "aws.ecs"})));
-        let of_one = EventRule::new(&json!({"resources": ["arn:one"]})).unwrap();
-        assert!(of_one.matches(&event("aws.ecs", "x")) && !of_one.matches(&json!({"resources": []})));
-        assert!(EventRule::new(&json!({"source": [{"prefix": "aws."}]})).is_err());
-        assert!(EventRule::new(&Value::Null).is_err());
+        let given = Template::read(TEXT, &own_key).unwrap();
+        let role = |template: &Template| template.function("watch").unwrap().role.clone();
+        let (given, plain) = (role(&given), role(&read(TEXT)));
+        assert!(actions(&given).contains(&"kms:Decrypt") && !actions(&plain).contains(&"kms:Decrypt"));
+        assert!(actions(&given).contains(&"ec2:CreateNetworkInterface"));
+        assert!(!actions(&plain).contains(&"ec2:CreateNetworkInterface"));
+        let resources =
+            |role: &Role| role.allowing().flat_map(|one| one.resources.clone()).collect::<Vec<_>>();
+        let group = |name: &str| format!("arn:aws:codedeploy:eu-west-1:123456789012:deploymentgroup:{name}");
+        assert!(resources(&given).contains(&group("shop/*")) && resources(&plain).contains(&group("*/*")));
     }
 
     #[test]
     fn a_function_s_event_rules_are_read() {
         let events = "Events: {Begun: {Type: EventBridgeRule, Properties: {Pattern: {source: [aws.ecs]}}}}";
-        let text = include_str!("../../template.yaml").replacen(
-            "      Policies:\n",
-            &format!("      {events}\n      Policies:\n"),
-            1,
-        );
-        let template = Template::read(&text, &[]).unwrap();
+        let text = TEXT.replacen("      Timeout: 300\n", &format!("      {events}\n      Timeout: 300\n"), 1);
+        let template = read(&text);
         let begun = json!({"source": "aws.ecs"});
         let rules = || template.functions.iter().flat_map(|function| &function.events);
         assert!(rules().any(|rule| rule.matches(&begun)), "{:?}", rules().collect::<Vec<_>>());

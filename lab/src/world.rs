@@ -342,6 +342,7 @@ impl Play<'_> {
             blue: self.site.blue.clone(),
             green: underway.green(),
             services: Arc::clone(&self.account.services),
+            deployment: underway.id().to_owned(),
         }
     }
 

@@ -335,11 +335,11 @@ async fn only_a_rolling_update_that_wants_it_is_watched() {
     event["resources"] = json!(["arn:aws:ecs:eu-west-1:123456789012:service/lab/shop"]);
     let told = answer(&waiting.invoke(FUNCTION, &event).await);
     assert!(told["reason"].as_str().unwrap().contains("gated by its lifecycle hooks"), "{told:#}");
-    for (resources, part) in [
-        (json!(["arn:aws:ecs:eu-west-1:123456789012:service/lab/unknown"]), "was not found"),
-        (json!(["nonsense"]), "is no service"),
-        (json!(null), "is no service"),
-    ] {
+    // Lambda tries again, and tells people.
+    event["resources"] = json!(["arn:aws:ecs:eu-west-1:123456789012:service/lab/unknown"]);
+    let failed = waiting.invoke(FUNCTION, &event).await.error.unwrap().to_string();
+    assert!(failed.contains("was not found"), "{failed}");
+    for (resources, part) in [(json!(["nonsense"]), "is no service"), (json!(null), "is no service")] {
         event["resources"] = resources;
         let told = answer(&waiting.invoke(FUNCTION, &event).await);
         assert!(told["reason"].as_str().unwrap().contains(part), "{told:#}");

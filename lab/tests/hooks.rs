@@ -49,7 +49,7 @@ async fn without_a_fault_every_hook_succeeds_and_reports_once() {
 async fn each_denied_call_leads_to_failed_or_an_error() {
     for_each_hook(async |function, event| {
         let waiting = Waiting::at(event).await;
-        let actions = waiting.account.template.function(function).unwrap().actions.clone();
+        let actions = waiting.account.template.function(function).unwrap().actions();
         for action in actions {
             let denied = rule(&action, function, Fault::Deny);
             waiting.account.services.faults.add(denied.clone());
@@ -75,15 +75,35 @@ async fn each_denied_call_leads_to_failed_or_an_error() {
                     "{function}: the report names {action}: {answer:#}"
                 );
             } else {
-                // Only a bake that outlasts the invocation starts the state machine, and only a function has no service.
-                let elsewhere =
-                    ["states:StartExecution", "codedeploy:ListDeploymentTargets", "lambda:InvokeFunction"];
+                // Only a bake that outlasts the invocation starts the state machine, only a shift that takes time needs a
+                // watch, and only a function has no service.
+                let elsewhere = [
+                    "states:StartExecution",
+                    "states:DescribeExecution",
+                    "codedeploy:ListDeploymentTargets",
+                    "lambda:InvokeFunction",
+                ];
                 assert!(elsewhere.contains(&action.as_str()), "{function} does not call {action}");
             }
             waiting.ended(&id).await;
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_cannot_be_started_is_told_and_the_policy_decides() {
+    for (policy, answered) in
+        [(POLICY.to_owned(), "Failed"), (format!("on_fault: proceed\n{POLICY}"), "Succeeded")]
+    {
+        let waiting = Waiting::with("BeforeAllowTraffic", &policy, Duration::from_mins(1)).await;
+        let action = "states:StartExecution";
+        waiting.account.services.faults.add(rule(action, "before-allow-traffic", Fault::Deny));
+        let id = waiting.deploy().await;
+        let answer = answer(&waiting.invoke("before-allow-traffic", &waiting.payload(&id)).await);
+        assert_eq!(answer["answer"], answered, "{answer:#}");
+        assert!(answer["report"].as_str().unwrap().contains("cannot start the watch"), "{answer:#}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,12 +17,24 @@ use crate::report;
 use crate::rollout;
 use crate::traffic::{self, Span};
 use crate::verdict::{Finding, Findings};
+use crate::watched;
 
 /// One look after a shift by CodeDeploy, which says when that was.
 pub async fn look(release: &mut Release) -> Result<Step, Fault> {
     rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
     let (shift_began, shift_ended) = shift(release)?;
-    after_shift(release, shift_began, shift_ended).await
+    let watched = match watched::look(release, shift_began, shift_ended).await {
+        Err(fault) if fault.may_heal() => return Err(fault),
+        told => Findings::new().and(watched::NAME, told),
+    };
+    // What the policy does not forgive is answered at once: the bake could change nothing about it.
+    if watched.end_it(release.plan.rules) {
+        return Ok(Step::Done(watched));
+    }
+    Ok(match after_shift(release, shift_began, shift_ended).await? {
+        Step::Done(findings) => Step::Done(watched.with(findings)),
+        again @ Step::Again { .. } => again,
+    })
 }
 
 /// One look: judges the shift again (something may have been missed) and the bake so far. Done on a failure, or when the

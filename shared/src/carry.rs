@@ -78,6 +78,7 @@ async fn hand_over(release: &Release, event: &HookEvent, answer_by: Timestamp) -
         answer_by: Some(answer_by.as_second()),
         after_seconds: release.plan.sampling.look_every.as_secs().max(1),
         next: None,
+        error: None,
     };
     let name = format!("{}-bake", event.deployment_id);
     start(&release.aws, &release.environment, &name, &look).await
@@ -86,13 +87,7 @@ async fn hand_over(release: &Release, event: &HookEvent, answer_by: Timestamp) -
 /// Starts the state machine under a name, once: a second delivery of the same event finds it started. Returns the
 /// name.
 pub async fn start(aws: &Aws, environment: &Environment, name: &str, look: &Look) -> Result<String, Fault> {
-    let arn = environment.state_machine_arn.as_deref().ok_or_else(|| {
-        Fault::new(
-            FaultKind::NotFound,
-            "the environment variable SHIFTGATE_STATE_MACHINE_ARN is not set, so the watch cannot be started",
-            "deploy with template.yaml, which sets it; by hand, `shiftgate serve` prints it",
-        )
-    })?;
+    let arn = state_machine(environment)?;
     let input = serde_json::to_string(look).map_err(|error| {
         Fault::new(FaultKind::Bug, "cannot write the watch's input", "please report this").because(error)
     })?;
@@ -107,4 +102,15 @@ pub async fn start(aws: &Aws, environment: &Environment, name: &str, look: &Look
         }
         Err(error) => Err(aws::fault("states:StartExecution", &format!("start the watch ({arn})"), error)),
     }
+}
+
+/// ARN of the state machine.
+pub(crate) fn state_machine(environment: &Environment) -> Result<&str, Fault> {
+    environment.state_machine_arn.as_deref().ok_or_else(|| {
+        Fault::new(
+            FaultKind::NotFound,
+            "the environment variable SHIFTGATE_STATE_MACHINE_ARN is not set, so the watch can neither be started nor asked for",
+            "deploy with template.yaml, which sets it; by hand, `shiftgate serve` prints it",
+        )
+    })
 }

@@ -15,6 +15,8 @@ pub struct Environment {
     /// `SHIFTGATE_ALLOWED_HOSTS`: hosts other than the rollout's listeners that smoke checks may call, and the only ones
     /// that they call at a loopback address.
     pub allowed_hosts: Vec<String>,
+    /// `SHIFTGATE_STACK`: the stack that the function belongs to, by which its own health is measured.
+    pub stack: Option<String>,
     /// `SHIFTGATE_TIMEOUT_SECONDS`: the function's timeout, assumed when the invocation carries no usable deadline.
     pub timeout: Option<Duration>,
 }
@@ -42,6 +44,7 @@ impl Environment {
                 .map(|(stage, function)| (stage.to_owned(), function.to_owned()))
                 .collect(),
             allowed_hosts: list("SHIFTGATE_ALLOWED_HOSTS"),
+            stack: get("SHIFTGATE_STACK"),
             timeout: get("SHIFTGATE_TIMEOUT_SECONDS")
                 .and_then(|seconds| seconds.parse().ok())
                 .map(Duration::from_secs),

@@ -280,6 +280,21 @@ pub struct Look {
     /// Whether there is a next look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Next>,
+    /// Why the looks before this one told nothing; put there by the state machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Caught>,
+}
+
+/// An error that the state machine caught, in the words of Step Functions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Caught {
+    /// Its name, such as `Lambda.Unknown`.
+    #[serde(default)]
+    pub error: String,
+    /// What is known of it.
+    #[serde(default)]
+    pub cause: String,
 }
 
 /// Whether the watch looks again.
@@ -293,7 +308,7 @@ pub enum Next {
 }
 
 impl Look {
-    /// Reads the state machine's input; further fields (such as a caught error) are ignored.
+    /// Reads the state machine's input; further fields are ignored.
     pub fn parse(event: &Value) -> Result<Self, Fault> {
         let look = Self::deserialize(event).map_err(|error| unusable(error.to_string()))?;
         DeploymentId::new(&look.deployment_id)?;
@@ -389,14 +404,17 @@ mod tests {
             answer_by: None,
             after_seconds: 60,
             next: Some(Next::Again),
+            error: None,
         };
         let mut value = serde_json::to_value(&look).unwrap();
         assert_eq!(
             value,
             json!({"deployment_id": "d-1", "duty": "bake", "execution_id": "e", "after_seconds": 60, "next": "again"})
         );
-        value["error"] = json!({"Error": "Lambda.Unknown"});
         assert_eq!(Look::parse(&value).unwrap(), look);
+        value["error"] = json!({"Error": "Lambda.Unknown", "Cause": "killed"});
+        let caught = Look::parse(&value).unwrap().error.unwrap();
+        assert_eq!((caught.error.as_str(), caught.cause.as_str()), ("Lambda.Unknown", "killed"));
         assert!(Look::parse(&json!({"deployment_id": "d-1", "duty": "bake", "after_seconds": 1})).is_err());
     }
 }

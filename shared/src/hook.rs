@@ -93,7 +93,7 @@ where
         return permissions::answer(stage, aws, environment, &question, budget).await;
     }
     let event = HookEvent::parse(event).inspect_err(|fault| report::failure(stage, None, fault))?;
-    let mut session = Session::new(stage, event.deployment_id.clone());
+    let mut session = Session::new(stage, event.deployment_id.clone(), environment);
     let ended = within(budget, session.run(recipe, aws, environment, &event, budget)).await;
     let verdict = match ended {
         Ok(Ended::HandedOver(execution)) => return Ok(report::handed_over(&session.about, &execution)),
@@ -111,8 +111,9 @@ struct Session {
 }
 
 impl Session {
-    fn new(stage: Stage, deployment_id: DeploymentId) -> Self {
-        Self { about: About::new(stage, deployment_id), rules: Rules::default(), caveats: Vec::new() }
+    fn new(stage: Stage, deployment_id: DeploymentId, environment: &Environment) -> Self {
+        let about = About::new(stage, deployment_id, environment);
+        Self { about, rules: Rules::default(), caveats: Vec::new() }
     }
 
     async fn run<R>(
@@ -142,6 +143,7 @@ impl Session {
         self.about.source = Some(source);
         let mut release = Release::open(aws, environment, deployment, plan, budget).await?;
         self.cross_check(&release.rollout);
+        self.about.began = release.rollout.in_progress().and_then(|event| event.started);
         Ok(recipe(&mut release, event).await)
     }
 

@@ -21,7 +21,7 @@
 //! | [`change`] | after the shift: a metric against its own past |
 //! | [`bake`] | after the shift: judged at 100 % |
 //! | [`ecs`] | deployments that ECS carries out itself: its hooks, the gate between steps, rolling updates |
-//! | [`watch`] | one stateless look, and the rollback in mid-shift |
+//! | [`watch`], [`watched`] | one stateless look, and the rollback in mid-shift; whether anybody looked, asked afterwards |
 //! | [`report`] | the one report to CodeDeploy, the log line, the Markdown, the counters |
 //! | [`aws`], [`telemetry`], [`clock`], [`environment`], [`fault`], [`yaml`] | what all of them stand on |
 
@@ -54,6 +54,7 @@ pub mod telemetry;
 pub mod traffic;
 pub mod verdict;
 pub mod watch;
+pub mod watched;
 pub mod yaml;
 
 /// Version of Shiftgate, as reports and the smoke client's User-Agent name it.

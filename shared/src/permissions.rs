@@ -22,6 +22,7 @@ use crate::rollout;
 use crate::smoke;
 use crate::verdict::{Caveat, Finding, Outcome};
 use crate::watch;
+use crate::watched;
 
 /// Name of the finding.
 const NAME: &str = "permissions";
@@ -47,6 +48,7 @@ enum Action {
     Metrics,
     Stop,
     StartWatch,
+    WatchState,
     Secrets,
 }
 
@@ -59,9 +61,14 @@ fn actions(stage: Stage) -> &'static [Action] {
         Stage::BeforeAllowTraffic => {
             &[Action::Report, Action::Alarms, Action::Secrets, Action::Metrics, Action::StartWatch]
         }
-        Stage::AfterAllowTraffic => {
-            &[Action::Report, Action::TargetHealth, Action::Alarms, Action::Metrics, Action::StartWatch]
-        }
+        Stage::AfterAllowTraffic => &[
+            Action::Report,
+            Action::TargetHealth,
+            Action::Alarms,
+            Action::Metrics,
+            Action::StartWatch,
+            Action::WatchState,
+        ],
         Stage::Watch => &[
             Action::Report,
             Action::TargetHealth,
@@ -69,6 +76,7 @@ fn actions(stage: Stage) -> &'static [Action] {
             Action::Secrets,
             Action::Metrics,
             Action::Stop,
+            Action::WatchState,
         ],
         // It answers by what it returns.
         Stage::Ecs(_) => &[Action::TargetHealth, Action::Alarms, Action::Secrets, Action::Metrics],
@@ -84,6 +92,7 @@ impl Action {
             Self::Metrics => "cloudwatch:GetMetricData",
             Self::Stop => "codedeploy:StopDeployment",
             Self::StartWatch => "states:StartExecution",
+            Self::WatchState => watched::ACTION,
             Self::Secrets => "ssm:GetParameter",
         }
     }
@@ -101,6 +110,7 @@ impl Action {
                 None => return untried(self.name(), "there is no finished deployment to try it on"),
             },
             Self::StartWatch => start_nothing(release).await,
+            Self::WatchState => watched::execution(release).await.map(drop),
             Self::Secrets => return secrets(release).await,
         };
         tried(self.name(), result)
@@ -160,6 +170,7 @@ async fn start_nothing(release: &Release) -> Result<(), Fault> {
         answer_by: None,
         after_seconds: 1,
         next: Some(Next::Done),
+        error: None,
     };
     let name = format!("{}-permissions", release.deployment.id);
     carry::start(&release.aws, &release.environment, &name, &look).await.map(drop)

@@ -386,6 +386,13 @@ impl Findings {
         self
     }
 
+    /// Adds what others found.
+    #[must_use]
+    pub fn with(mut self, more: Self) -> Self {
+        self.0.extend(more.0);
+        self
+    }
+
     /// Whether something could not be checked and will not heal by itself.
     pub fn any_lasting_fault(&self) -> bool {
         let heals = |kind| matches!(kind, FaultKind::Unavailable | FaultKind::OutOfTime);

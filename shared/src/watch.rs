@@ -42,6 +42,7 @@ pub async fn begin(release: &Release) -> Result<Vec<Finding>, Fault> {
         answer_by: None,
         after_seconds: seconds(release.plan.sampling.look_every),
         next: None,
+        error: None,
     };
     let name =
         carry::start(&release.aws, &release.environment, release.deployment.id.as_str(), &look).await?;
@@ -78,12 +79,15 @@ pub async fn handle(
     }
     let look = Look::parse(event).inspect_err(|fault| report::failure(Stage::Watch, None, fault))?;
     let id = DeploymentId::new(&look.deployment_id)?;
-    let mut visit =
-        Visit { about: About::new(Stage::Watch, id), rules: Rules::default(), aws, started, budget };
+    let about = About::new(Stage::Watch, id, environment);
+    if let Some(caught) = &look.error {
+        report::looks_crashed(&about, caught);
+    }
+    let mut visit = Visit { about, rules: Rules::default(), aws, started, budget };
     let seen = hook::within(budget, visit.look(environment, &look)).await;
     let next = visit.conclude(&look, seen).await?;
-    let answer =
-        Look { next: Some(next.0), after_seconds: next.1.map_or(look.after_seconds, seconds), ..look };
+    let after_seconds = next.1.map_or(look.after_seconds, seconds);
+    let answer = Look { next: Some(next.0), after_seconds, error: None, ..look };
     serde_json::to_value(answer).map_err(|error| {
         Fault::new(FaultKind::Bug, "cannot write the look's answer", "please report this").because(error)
     })
@@ -117,6 +121,9 @@ impl Visit<'_> {
             return Ok(Seen::Over(format!("the deployment is {}", deployment.status)));
         }
         let mut release = self.open(environment, deployment).await?;
+        if look.duty == Duty::Bake {
+            self.about.began = release.rollout.in_progress().and_then(|event| event.started);
+        }
         match look.duty {
             Duty::Traffic => self.traffic(&mut release).await,
             Duty::Bake => match bake::look(&mut release).await? {
@@ -168,7 +175,7 @@ impl Visit<'_> {
             Ok(Seen::Soon(after)) => return Ok((Next::Again, Some(after))),
             Ok(Seen::Findings(findings)) => findings.into(),
             Err(fault) => {
-                report::failure(Stage::Watch, Some(&self.about), &fault);
+                report::look_failed(&self.about, &fault);
                 // One throttled look is no reason to roll back; the last hook judges the whole window again. What
                 // cannot heal is: a watch that will never see anything must not wave the release through.
                 let in_time = !is_too_late(look, self.started, Duration::from_secs(look.after_seconds));
@@ -323,6 +330,7 @@ mod tests {
             answer_by,
             after_seconds: 60,
             next: None,
+            error: None,
         };
         let minute = Duration::from_mins(1);
         assert!(!is_too_late(&look(None), now, minute));

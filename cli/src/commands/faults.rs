@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use shiftgate_lab::account::parameters;
 use shiftgate_lab::injection::{Arena, Case, Observed, Violation, could_not_report, judge, matrix};
 use shiftgate_lab::template::Template;
 use tokio::task::JoinSet;
@@ -84,7 +85,7 @@ fn cases(project: &Path, arguments: &Arguments) -> Result<VecDeque<Case>> {
     let path = project.join("template.yaml");
     let text =
         std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    let template = Template::read(&text, &[])?;
+    let template = Template::read(&text, &parameters())?;
     let mut cases = Vec::new();
     if arguments.matrix {
         cases.extend(matrix(&template).into_iter().step_by(arguments.every as usize));

@@ -111,8 +111,8 @@ pub fn matrix(template: &Template) -> Vec<Case> {
     for subject in Subject::ALL {
         let Some(function) = template.function(subject.function()) else { continue };
         let every_call = |fault: &Fault| fault.is_of_clocks();
-        let of_calls = function.actions.iter().map(String::as_str);
-        for action in of_calls.chain(["*"]) {
+        let actions = function.actions();
+        for action in actions.iter().map(String::as_str).chain(["*"]) {
             for fault in Fault::ALL.into_iter().filter(|fault| every_call(fault) == (action == "*")) {
                 for (quality, calls) in
                     [(Quality::Good, 0..2), (Quality::Good, 0..u32::MAX), (Quality::Bad, 0..u32::MAX)]
@@ -174,7 +174,7 @@ impl Case {
         };
         let actions: Vec<String> = template
             .function(subject.function())
-            .map(|function| function.actions.iter().cloned().collect())
+            .map(|function| function.actions().into_iter().collect())
             .unwrap_or_default();
         let faults = (0..random.random_range(0..4))
             .filter_map(|_| {
@@ -205,7 +205,7 @@ impl Case {
     pub fn never_succeeds(&self, action: &str) -> bool {
         let hopeless = |fault: &CallFault| {
             // A call whose answer alone is lost has been carried out, and the next try hears of that.
-            let ends = fault.fault.refusal("", "").is_some() || fault.fault == Fault::Hang;
+            let ends = fault.fault.refusal("", "", &[]).is_some() || fault.fault == Fault::Hang;
             fault.is_lasting() && ends && fault.action == action
         };
         self.faults.iter().any(hopeless)

@@ -27,7 +27,7 @@ use crate::{
     lambda::Lambda,
 };
 use definition::Definition;
-use execution::Execution;
+use execution::{Execution, Status};
 
 /// Why a task failed, as the Amazon States Language tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +157,13 @@ impl StateMachines {
         Ok(arn)
     }
 
+    /// Ends the executions of this name, as somebody does who stops them by hand.
+    pub fn abort(&self, name: &str) {
+        for started in lock(&self.executions).iter().filter(|started| started.execution.name == name) {
+            started.abort(None, Some("stopped by hand".to_owned()));
+        }
+    }
+
     /// Starts the execution, or finds the one that the same call started before.
     fn start(&self, execution: Execution) -> Result<Arc<Execution>, ApiError> {
         let mut executions = lock(&self.executions); // held to the end: two equal calls must not both start one
@@ -174,6 +181,13 @@ impl StateMachines {
         let task = running.spawn(async move { run::run(&of_task, &services).await });
         executions.push(Started { execution: execution.clone(), task });
         Ok(execution)
+    }
+}
+
+impl Started {
+    fn abort(&self, error: Option<String>, cause: Option<String>) {
+        self.execution.end(Status::Aborted { error, cause });
+        self.task.abort();
     }
 }
 

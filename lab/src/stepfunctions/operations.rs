@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Machine, Started, StateMachines,
-    execution::{Execution, Status, seconds},
+    execution::{Execution, seconds},
     find, lock,
 };
 use crate::api::ApiError;
@@ -113,10 +113,9 @@ impl StateMachines {
     }
 
     fn stop_execution(&self, request: StopExecution) -> Result<Value, ApiError> {
-        let Started { execution, task } = self.started(&request.execution_arn)?;
-        execution.end(Status::Aborted { error: request.error, cause: request.cause });
-        task.abort();
-        Ok(json!({"stopDate": execution.stopped()}))
+        let started = self.started(&request.execution_arn)?;
+        started.abort(request.error, request.cause);
+        Ok(json!({"stopDate": started.execution.stopped()}))
     }
 
     fn get_execution_history(&self, request: GetExecutionHistory) -> Result<Value, ApiError> {

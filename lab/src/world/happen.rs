@@ -25,6 +25,8 @@ pub(super) struct Happen {
     pub blue: Version,
     pub green: Option<Version>,
     pub services: Arc<Services>,
+    /// The deployment's id, by which its watch is named.
+    pub deployment: String,
 }
 
 impl Happen {
@@ -33,6 +35,9 @@ impl Happen {
             tokio::time::sleep(after.0).await;
         }
         self.behave(self.event.blue.as_ref(), self.event.green.as_ref());
+        if self.event.abort_watch {
+            self.services.stepfunctions.abort(&self.deployment);
+        }
         let rule = self.event.aws.as_ref();
         let rule = rule.map(|fault| Rule::lasting(&fault.action, fault.caller.as_deref(), fault.fault));
         if let Some(rule) = &rule {

@@ -82,7 +82,7 @@ where
             return Ok(answer("FAILED", &fault.chain(), None, None));
         }
     };
-    Ok(Session::new(aws, call, started, budget).answer(recipe, environment).await)
+    Ok(Session::new(aws, environment, call, started, budget).answer(recipe, environment).await)
 }
 
 /// What ECS is told. `reason` is for people: ECS shows it nowhere.
@@ -112,10 +112,10 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(aws: &'a Aws, call: Call, started: Timestamp, budget: Budget) -> Self {
+    fn new(aws: &'a Aws, environment: &Environment, call: Call, started: Timestamp, budget: Budget) -> Self {
         // What the event names, even if it is no deployment: reports are about it.
         let id = call.deployment_id().unwrap_or_else(|_| DeploymentId::unknown());
-        let about = About::new(Stage::Ecs(call.stage), id);
+        let about = About::new(Stage::Ecs(call.stage), id, environment);
         Self { aws, call, about, rules: Rules::default(), started, budget }
     }
 

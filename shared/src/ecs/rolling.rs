@@ -41,7 +41,8 @@ pub(super) fn is_state_change(event: &Value) -> bool {
 }
 
 /// Starts the watch of a rolling update that has begun, if its service wants one. The value is for people: `EventBridge` does
-/// not look at it. An error is one that a second try may not meet.
+/// not look at it. An error makes Lambda try again, and tell people when that is in vain: nobody else would notice that an
+/// update is not watched.
 pub(super) async fn begin(
     aws: &Aws,
     environment: &Environment,
@@ -52,10 +53,10 @@ pub(super) async fn begin(
         Ok(told) => told,
         Err(fault) => {
             report::failure(Stage::Ecs(LifecycleStage::PreScaleUp), None, &fault);
-            if fault.may_heal() {
-                return Err(fault);
+            if fault.kind == FaultKind::Event {
+                return Ok(json!({"watch": "not started", "reason": fault.chain()}));
             }
-            return Ok(json!({"watch": "not started", "reason": fault.chain()}));
+            return Err(fault);
         }
     };
     Ok(match told {
@@ -112,6 +113,7 @@ async fn started(aws: &Aws, environment: &Environment, event: &Value) -> Result<
         // Until the first look, which knows the policy.
         after_seconds: 1,
         next: None,
+        error: None,
     };
     carry::start(aws, environment, &name, &look).await.map(Started::Watch)
 }

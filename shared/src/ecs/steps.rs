@@ -120,6 +120,6 @@ fn weight(release: &Release, call: &Call) -> f64 {
 fn about(release: &Release, call: &Call) -> About {
     About {
         deployment: Some(release.deployment.clone()),
-        ..About::new(Stage::Ecs(call.stage), release.deployment.id.clone())
+        ..About::new(Stage::Ecs(call.stage), release.deployment.id.clone(), &release.environment)
     }
 }

@@ -5,8 +5,8 @@ use std::io::Write;
 use serde_json::{Value, json};
 use tracing::{error, info};
 
-use super::{About, counters, markdown};
-use crate::event::{DeploymentId, Stage};
+use super::{About, Reported, counters, markdown};
+use crate::event::{Caught, DeploymentId, Stage};
 use crate::fault::Fault;
 use crate::hook::Release;
 use crate::recording::Traffic;
@@ -47,6 +47,43 @@ pub fn verdict(about: &About, verdict: &Verdict, duration_ms: u64) {
 pub fn failure(stage: Stage, about: Option<&About>, fault: &Fault) {
     let deployment_id = about.map(|about| about.deployment_id.as_str());
     error!(stage = stage.name(), deployment_id, kind = ?fault.kind, what = fault.chain(), hint = fault.hint, "failed");
+}
+
+/// Logs what became of the report, with the counters of it: CodeDeploy waits one hour for an answer.
+pub(super) fn reported(about: &About, reported: Result<&Reported, &Fault>) {
+    let now = crate::clock::now();
+    match reported {
+        Ok(Reported::Taken) => {
+            if let Some(began) = about.began {
+                line(&counters::answered(about, began, now));
+            }
+        }
+        Ok(Reported::AlreadyCompleted) => {}
+        Err(fault) => {
+            failure(about.stage, Some(about), fault);
+            line(&counters::report_failed(about, now));
+        }
+    }
+}
+
+/// Logs that a look could not see all that it is for. The next one may.
+pub fn look_failed(about: &About, fault: &Fault) {
+    failure(about.stage, Some(about), fault);
+    line(&counters::look_failed(about, crate::clock::now()));
+}
+
+/// Logs that looks before this one crashed or ran out of time, as the state machine caught it: they could not tell
+/// themselves.
+pub fn looks_crashed(about: &About, caught: &Caught) {
+    let deployment_id = about.deployment_id.as_str();
+    error!(
+        stage = about.stage.name(),
+        deployment_id,
+        error = caught.error,
+        cause = caught.cause,
+        "looks crashed"
+    );
+    line(&counters::look_failed(about, crate::clock::now()));
 }
 
 /// Logs a look that changes nothing yet, with the values that it saw.

@@ -117,6 +117,7 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::Environment;
     use crate::event::{DeploymentId, Stage};
     use crate::fault::{Fault, FaultKind};
     use crate::policy::load::Source;
@@ -124,7 +125,8 @@ mod tests {
 
     #[test]
     fn the_report_says_what_was_seen_and_what_to_do() {
-        let mut about = About::new(Stage::Watch, DeploymentId::new("d-0B7YUA91L").unwrap());
+        let mut about =
+            About::new(Stage::Watch, DeploymentId::new("d-0B7YUA91L").unwrap(), &Environment::default());
         about.source = Some(Source::Parameter("/shiftgate/shop/orders".into()));
         let findings = vec![
             Finding {

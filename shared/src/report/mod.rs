@@ -13,12 +13,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub use log::{failure, handed_over, held, ignored, looked, recorded, verdict, watch_over};
+pub use log::{
+    failure, handed_over, held, ignored, look_failed, looked, looks_crashed, recorded, verdict, watch_over,
+};
 pub use markdown::markdown;
 
 use crate::aws::{self, Aws};
 use crate::budget::Budget;
 use crate::clock;
+use crate::environment::Environment;
 use crate::event::{DeploymentId, HookEvent, Stage};
 use crate::fault::{Fault, FaultKind};
 use crate::hook;
@@ -37,12 +40,17 @@ pub struct About {
     pub deployment: Option<Deployment>,
     /// Where the policy came from, once found.
     pub source: Option<Source>,
+    /// The stack of the function.
+    pub stack: Option<String>,
+    /// When the hook's lifecycle event began, once known.
+    pub began: Option<Timestamp>,
 }
 
 impl About {
     /// Nothing but the ids.
-    pub fn new(stage: Stage, deployment_id: DeploymentId) -> Self {
-        Self { stage, deployment_id, deployment: None, source: None }
+    pub fn new(stage: Stage, deployment_id: DeploymentId, environment: &Environment) -> Self {
+        let stack = environment.stack.clone();
+        Self { stage, deployment_id, deployment: None, source: None, stack, began: None }
     }
 }
 
@@ -83,7 +91,8 @@ pub async fn make(
             "Lambda calls the function again; if that fails too, CodeDeploy ends the hook after an hour",
         )),
     };
-    let reported = reported.inspect_err(|fault| failure(about.stage, Some(about), fault))?;
+    log::reported(about, reported.as_ref());
+    let reported = reported?;
     Ok(json!({
         "deployment_id": about.deployment_id,
         "stage": about.stage.name(),

@@ -1,0 +1,60 @@
+"""What sam and cfn-lint do not look at in template.yaml: our own rules, and checkov's.
+
+Run from the repository's root with .venv/bin on PATH:  python .ci/template.py
+"""
+
+import json
+import re
+import subprocess
+import sys
+
+import cfn_guard_rs
+from cfnlint.decode import cfn_yaml
+
+TEMPLATE = "template.yaml"
+RULES = ".ci/template.guard"
+
+
+def broken_rules(template: dict) -> list[str]:
+    """The rules of ours that do not hold."""
+    with open(RULES) as file:
+        report = cfn_guard_rs.run_checks(template, file.read())
+    holds = set(report.compliant) | set(report.not_applicable)
+    expected = re.findall(r"^rule (\w+)", open(RULES).read(), re.MULTILINE)
+    broken = [f"{rule}: does not hold" for rule in expected if rule not in holds]
+    # A rule that found nothing to look at guards nothing.
+    return broken + [f"{rule}: looks at nothing" for rule in report.not_applicable]
+
+
+def wide_resources(text: str) -> list[str]:
+    """Resources of all kinds that do not say why: Guard sees no comments."""
+    lines = enumerate(text.splitlines(), start=1)
+    wide = re.compile(r"""^\s*(- )?(Resource: )?["']\*["']\s*$""")
+    return [f"line {number}: a \"*\" without its reason" for number, line in lines if wide.match(line)]
+
+
+def failed_checks(template: dict) -> list[str]:
+    """What checkov does not like, but for what the template's Metadata gives a reason for."""
+    skipped = template["Metadata"]["checkov"]["skip"]
+    unexplained = [skip["id"] for skip in skipped if not skip.get("comment")]
+    command = ["checkov", "--framework", "cloudformation", "--file", TEMPLATE, "--output", "json", "--compact"]
+    command += ["--skip-check", ",".join(skip["id"] for skip in skipped)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    results = json.loads(process.stdout)["results"]
+    print(f"checkov: {len(results['passed_checks'])} passed, {len(skipped)} skipped with a reason")
+    failed = [f"{each['check_id']} {each['resource']}: {each['check_name']}" for each in results["failed_checks"]]
+    return failed + [f"{id}: skipped without a reason" for id in unexplained]
+
+
+def main() -> int:
+    with open(TEMPLATE) as file:
+        text = file.read()
+    template = cfn_yaml.loads(text)
+    problems = broken_rules(template) + wide_resources(text) + failed_checks(template)
+    for problem in problems:
+        print(f"{TEMPLATE}: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
