@@ -128,8 +128,11 @@ pub async fn blue_is_healthy(release: &Release) -> Result<Vec<Finding>, Fault> {
         return Ok(vec![Finding::new(NAME, outcome, summary)]);
     };
     let targets = targets(&release.aws, Some(group)).await?;
-    let summary =
-        format!("{} of {} targets of the old version are healthy", targets.healthy, targets.registered);
+    let summary = if targets.registered == 0 {
+        format!("{} has no target (elasticloadbalancing:DescribeTargetHealth)", group.name)
+    } else {
+        format!("{} of {} targets of the old version are healthy", targets.healthy, targets.registered)
+    };
     let outcome = if targets.healthy > 0 { Outcome::Pass } else { Outcome::Fail };
     Ok(vec![Finding::new(NAME, outcome, summary)])
 }

@@ -27,6 +27,9 @@ use crate::shift;
 use crate::telemetry;
 use crate::verdict::{Answer, Finding, Findings, Outcome, Rules, Verdict, conclude};
 
+// IAM actions, for faults.
+const STOP: &str = "codedeploy:StopDeployment";
+const STOP_OF_ECS: &str = "ecs:StopServiceDeployment";
 /// A rollout longer than this is looked at less often: an execution of Step Functions holds 25,000 events, and a look
 /// takes nine of them.
 const LONG_ROLLOUT: Duration = Duration::from_hours(24);
@@ -217,11 +220,12 @@ impl Visit<'_> {
                 stop(&aws, id.as_str(), true).await
             }
         };
+        let action = if id.service_deployment().is_some() { STOP_OF_ECS } else { STOP };
         let left = self.budget.for_report(clock::now());
         tokio::time::timeout(left, stopped).await.unwrap_or_else(|_| {
             Err(Fault::new(
                 FaultKind::OutOfTime,
-                format!("deployment {id} was not stopped within {} s", left.as_secs()),
+                format!("deployment {id} was not stopped within {} s ({action})", left.as_secs()),
                 "the next look tries again",
             ))
         })
@@ -262,7 +266,7 @@ async fn stop_service_deployment(aws: &Aws, arn: &str) -> Result<(), Fault> {
             Ok(())
         }
         Err(error) => {
-            Err(aws::fault("ecs:StopServiceDeployment", &format!("stop service deployment {arn}"), error))
+            Err(aws::fault(STOP_OF_ECS, &format!("stop service deployment {arn}"), error))
         }
     }
 }
@@ -286,7 +290,7 @@ pub(crate) async fn stop(aws: &Aws, deployment_id: &str, roll_back: bool) -> Res
             Ok(())
         }
         Err(error) => {
-            Err(aws::fault("codedeploy:StopDeployment", &format!("stop deployment {deployment_id}"), error))
+            Err(aws::fault(STOP, &format!("stop deployment {deployment_id}"), error))
         }
     }
 }

@@ -212,6 +212,7 @@ impl Arena {
         while Instant::now() < deadline {
             let invocations = self.deliver(case, &event).await?;
             seen.invocations.extend(invocations.iter().map(error));
+            seen.reasons.extend(invocations.iter().map(reason_of));
             let Some(last) = invocations.last() else { break };
             let answer = answer(last);
             match answer["hookStatus"].as_str() {
@@ -304,9 +305,10 @@ impl Arena {
         let behaviour = Behaviour { errors, healthy, ..Behaviour::default() };
         green.behave(&behaviour);
         let balancer = self.balancer(site)?;
+        let noticed = if healthy { TargetState::Healthy } else { TargetState::Unhealthy };
         until("the balancer notices", || {
             let targets = balancer.health(&green.target_group).ok()?;
-            targets.iter().all(|target| (target.state == TargetState::Healthy) == healthy).then_some(())
+            targets.iter().all(|target| target.state == noticed).then_some(())
         })
         .await?;
         if matches!(case.subject.0, Stage::Watch | Stage::AfterAllowTraffic) {

@@ -325,11 +325,7 @@ async fn routes(aws: &Aws, named: [Option<&String>; 2], balancers: &[String]) ->
     let production = match (find(named[0]), named[0], balancers.first()) {
         (Some(route), ..) => route,
         (None, Some(arn), _) => {
-            return Err(not_found(
-                if arn.contains("listener-rule") { RULES } else { LISTENERS },
-                "listener or rule",
-                arn,
-            ));
+            return Err(not_found(&format!("{RULES}, {LISTENERS}"), "listener or rule", arn));
         }
         (None, None, Some(balancer)) => any_route(aws, balancer).await?,
         (None, None, None) => {
