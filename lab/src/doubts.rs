@@ -17,7 +17,7 @@ pub use settings::{
     VersionMetrics, WeightsBeforeStep,
 };
 
-use crate::scenario::{Controller, Scenario};
+use crate::scenario::{Controller, Expect, Scenario};
 
 /// How a world answers every question. The fields have the names of [`Doubt::ALL`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -295,7 +295,7 @@ fn calls_hooks(scenario: &Scenario) -> bool {
 }
 
 fn goes_through(scenario: &Scenario) -> bool {
-    scenario.expect.as_ref().is_some_and(|expect| expect.is_release())
+    scenario.expect.as_ref().is_some_and(Expect::is_release)
 }
 
 fn rolls_back(scenario: &Scenario) -> bool {

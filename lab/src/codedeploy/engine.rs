@@ -396,7 +396,7 @@ async fn noticed(errors: Option<oneshot::Receiver<()>>) {
     };
     // A sender that is gone has had nothing to tell.
     if !told {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

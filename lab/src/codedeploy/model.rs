@@ -282,7 +282,7 @@ impl DeploymentRecord {
     }
 
     /// The same with its lifecycle events as they stood at an instant.
-    pub(super) fn as_of(mut self, at: Timestamp) -> Self {
+    pub(super) fn seen_at(mut self, at: Timestamp) -> Self {
         for event in &mut self.events {
             if event.ended.is_some_and(|ended| ended > at) {
                 (event.status, event.ended) = (EventStatus::InProgress, None);

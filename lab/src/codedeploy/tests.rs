@@ -454,7 +454,7 @@ fn events_may_be_told_as_they_stood_a_while_ago() {
         (event.started, event.ended) = (Some(at(started)), Some(at(ended)));
     }
     let told = |second| {
-        let record = record.clone().as_of(at(second));
+        let record = record.clone().seen_at(at(second));
         record.events.iter().map(|event| event.status.as_str()).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(told(5), "Pending Pending Pending");

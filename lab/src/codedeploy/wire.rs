@@ -211,7 +211,7 @@ impl CodeDeploy {
         let group = state.group_mut(&record.application, &record.group)?;
         if group.doubts.event_states == EventStates::Late {
             let at = Timestamp::now().saturating_sub(self.pace.minute / 3).unwrap_or(Timestamp::MIN);
-            record = record.as_of(at);
+            record = record.seen_at(at);
         }
         if group.doubts.finished_events == FinishedEvents::Gone && record.status.is_over() {
             record.events.clear();

@@ -229,7 +229,8 @@ impl Lambda {
         }
     }
 
-    /// A fault: kills the process `after` this long in each of the next `times` invocations of the function `name`.
+    /// A fault: kills the process `after` this long in each of the next `times` invocations of the function `name` that last
+    /// as long.
     pub fn kill_next(&self, name: &str, after: Duration, times: u32) -> Result<(), ApiError> {
         self.function(name)?.kill_next(after, times);
         Ok(())
