@@ -18,9 +18,6 @@ use crate::rollout;
 use crate::traffic::{self, Span};
 use crate::verdict::{Finding, Findings};
 
-/// Events that CodeDeploy may still be said to be at when it calls the hook after the shift.
-const DUE: [&str; 3] = ["BeforeAllowTraffic", "AllowTraffic", "AfterAllowTraffic"];
-
 /// One look after a shift by CodeDeploy, which says when that was.
 pub async fn look(release: &mut Release) -> Result<Step, Fault> {
     rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
@@ -86,12 +83,9 @@ fn named(findings: Vec<Finding>, when: &str) -> Vec<Finding> {
 fn shift(release: &Release) -> Result<(Timestamp, Timestamp), Fault> {
     let event = release.rollout.event("AllowTraffic");
     event.and_then(|event| event.started.zip(event.ended)).ok_or_else(|| {
-        // What CodeDeploy tells of its events may be older than the call of the hook. A function that serves an earlier
-        // hook would wait in vain.
-        let is_due = release.rollout.in_progress().is_none_or(|event| DUE.contains(&event.name.as_str()));
-        let kind = if is_due { FaultKind::Unavailable } else { FaultKind::NotFound };
+        // What CodeDeploy tells of its events may be older than its call of the hook, so it is asked again.
         Fault::new(
-            kind,
+            FaultKind::Unavailable,
             format!("deployment {} does not say when its traffic shifted", release.deployment.id),
             "this function serves the hook AfterAllowTraffic; check the AppSpec",
         )
