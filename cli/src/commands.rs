@@ -2,6 +2,7 @@
 
 pub mod backtest;
 pub mod bench;
+pub mod doubts;
 pub mod faults;
 pub mod matrix;
 pub mod policy;

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use shiftgate_lab::doubts::Choice;
 use shiftgate_lab::scenario::Way;
 
 /// Gates for deployments on AWS, by CodeDeploy and by ECS itself: try them here, without an AWS account.
@@ -34,7 +35,7 @@ enum Command {
     /// Play scenarios and compare what comes of them with what they expect
     Run {
         /// Scenario files
-        #[arg(required = true)]
+        #[arg(required_unless_present = "list_doubts")]
         scenarios: Vec<PathBuf>,
         /// Print JSON instead of a table
         #[arg(long)]
@@ -45,6 +46,15 @@ enum Command {
         /// Play each in this way of deploying, whatever the file says; with "all", print a table of all ways
         #[arg(long, value_enum, value_name = "WAY")]
         way: Option<Ways>,
+        /// Play each in a world that answers a question about AWS in this way; may be given several times
+        #[arg(long, value_name = "NAME=SETTING")]
+        doubt: Vec<Choice>,
+        /// Play each under every other setting of this doubt, or of "all", where it can matter, and print a table
+        #[arg(long, value_name = "NAME", conflicts_with_all = ["doubt", "way", "json", "record"])]
+        doubts: Vec<String>,
+        /// Print the questions about AWS that nobody has confirmed an answer to, and end
+        #[arg(long, exclusive = true)]
+        list_doubts: bool,
         /// Where to save the traffic of each rollout that got as far, for `shiftgate replay`
         #[arg(long, value_name = "DIR")]
         record: Option<PathBuf>,
@@ -204,12 +214,17 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
             let (project, binaries) = found()?;
             commands::trial::run(&project, &binaries, controller).await
         }
-        Command::Run { scenarios, json, jobs, way, record } => {
+        Command::Run { list_doubts: true, .. } => Ok(commands::doubts::list()),
+        Command::Run { scenarios, json, jobs, way, doubt, doubts, record, list_doubts: false } => {
+            let doubts = commands::doubts::named(&doubts)?;
             let (project, binaries) = found()?;
             let way = way.map(Ways::chosen);
-            let how = commands::scenarios::How { json, jobs, record };
+            let how = commands::scenarios::How { json, jobs, record, choices: doubt };
             match way {
-                Some(None) => commands::matrix::run(&project, &binaries, &scenarios, jobs).await,
+                _ if !doubts.is_empty() => {
+                    commands::doubts::run(&project, &binaries, &scenarios, &doubts, jobs).await
+                }
+                Some(None) => commands::matrix::run(&project, &binaries, &scenarios, &how).await,
                 way => commands::scenarios::run(&project, &binaries, &scenarios, way.flatten(), &how).await,
             }
         }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use shiftgate_lab::account::{Account, AccountSpec};
 use shiftgate_lab::application::Behaviour;
 use shiftgate_lab::codedeploy::{Pace, Shift};
+use shiftgate_lab::doubts::{Doubts, FinishedEvents};
 use shiftgate_lab::site::{Controller, PAST, Site, SiteSpec};
 
 /// The shortest periods that there are.
@@ -32,7 +33,7 @@ const READS: [&str; 8] = [
 ];
 
 /// A service in three zones, one in a hundred of whose requests fail; of its next version every fourth does.
-async fn shop() -> (Account, Site) {
+async fn shop(doubts: Doubts) -> (Account, Site) {
     let account = Account::start(&AccountSpec {
         project: common::project(),
         binaries: common::binaries().to_owned(),
@@ -40,6 +41,7 @@ async fn shop() -> (Account, Site) {
         ingestion_delay: Duration::ZERO,
         retry_delays: [Duration::from_millis(100); 2],
         port: 0,
+        doubts,
     })
     .await
     .unwrap();
@@ -51,6 +53,7 @@ async fn shop() -> (Account, Site) {
             tasks: 3,
             requests_per_second: 150.0,
             test_listener: true,
+            rule: false,
             first_deployment: false,
             past: PAST,
             blue: failing(0.01),
@@ -59,8 +62,10 @@ async fn shop() -> (Account, Site) {
                 shift: Shift::Canary { percent: 30.0, minutes: 60.0 },
                 hooks: BTreeMap::new(),
             },
+            termination_wait_minutes: 0.0,
             alarms: Vec::new(),
             policy: None,
+            doubts,
         },
     )
     .await
@@ -104,7 +109,7 @@ fn json_of(output: &Output) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_past_of_a_deployment_group_is_read_judged_and_saved() {
-    let (account, site) = shop().await;
+    let (account, site) = shop(Doubts::default()).await;
     let id = stopped_rollout(&account, &site).await;
     let folder = tempfile::tempdir().unwrap();
     let (policy, saved) = (folder.path().join("policy.yaml"), folder.path().join("saved"));
@@ -148,4 +153,19 @@ async fn the_past_of_a_deployment_group_is_read_judged_and_saved() {
     let refused = backtest(&account, &[&group[..], &["--save", saved]].concat()).await;
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("is not empty"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_whose_lifecycle_events_are_gone_is_told() {
+    let gone = Doubts { finished_events: FinishedEvents::Gone, ..Doubts::default() };
+    let (account, site) = shop(gone).await;
+    let id = stopped_rollout(&account, &site).await;
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.yaml");
+    std::fs::write(&policy, POLICY).unwrap();
+    let group = ["--deployment-group", "shop/shop-group", "--since", "1h", "--json", "--policy"];
+    let read = json_of(&backtest(&account, &[&group[..], &[policy.to_str().unwrap()]].concat()).await);
+    assert_eq!(read["policies"][0]["backtest"]["rollouts"], json!([]), "{read:#}");
+    let told = format!("{id} was left out: CodeDeploy tells nothing of its lifecycle events");
+    assert!(read["notes"].as_array().unwrap().contains(&json!(told)), "{read:#}");
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::api::{ApiError, REGION};
 use crate::cloudwatch::CloudWatch;
 use crate::codedeploy::{CodeDeploy, Pace};
+use crate::doubts::Doubts;
 use crate::ecs::{Ecs, OnEvent};
 use crate::endpoint::{Endpoint, Services};
 use crate::fault::Faults;
@@ -39,6 +40,8 @@ pub struct AccountSpec {
     pub retry_delays: [Duration; 2],
     /// Port of the endpoint; 0 stands for any free one.
     pub port: u16,
+    /// What CloudWatch does where nobody has looked.
+    pub doubts: Doubts,
 }
 
 /// A running account; everything stops when it is dropped.
@@ -58,7 +61,8 @@ impl Account {
         let listener = Endpoint::bind(spec.port).await.context("failed to open a port on 127.0.0.1")?;
         let functions = function_specs(&template, &spec.binaries, listener.local_addr()?)?;
         let lambda = Lambda::new(functions, spec.retry_delays);
-        let cloudwatch = Arc::new(CloudWatch::new(spec.ingestion_delay));
+        let cloudwatch =
+            Arc::new(CloudWatch::new(spec.ingestion_delay).doubted(spec.doubts, spec.pace.minute));
         let codedeploy = CodeDeploy::new(spec.pace, Arc::clone(&cloudwatch), Arc::clone(&lambda));
         let ecs = Ecs::new(spec.pace.into(), Arc::clone(&cloudwatch), invoke_by(Arc::clone(&lambda)));
         ecs.on_event(event_bus(&template, Arc::clone(&lambda)));

@@ -10,6 +10,7 @@ pub mod api;
 pub mod application;
 pub mod cloudwatch;
 pub mod codedeploy;
+pub mod doubts;
 pub mod ecs;
 pub mod elbv2;
 pub mod endpoint;

@@ -123,7 +123,14 @@ impl FunctionPast<'_> {
             let invocations = invocations.sample(&mut random);
             if invocations >= 1.0 {
                 let answers = Answers::draw(self.behaviour, invocations, &mut random);
-                self.meter.through_alias(self.version, at, invocations, answers.errors, &answers.times);
+                self.meter.through_alias(
+                    self.version,
+                    false,
+                    at,
+                    invocations,
+                    answers.errors,
+                    &answers.times,
+                );
             }
         }
     }

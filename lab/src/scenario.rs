@@ -10,9 +10,9 @@ use shiftgate::policy::values::Span;
 use shiftgate::yaml::{Document, Problem};
 
 use crate::application::Behaviour;
-use crate::cloudwatch::TrimmedCounts;
 use crate::codedeploy::{Platform, Shift};
-use crate::ecs::{EcsDoubts, Strategy};
+use crate::doubts::{Choice, Doubts};
+use crate::ecs::Strategy;
 use crate::fault::Fault;
 use crate::site::PAST;
 pub use way::Way;
@@ -35,8 +35,8 @@ pub struct Scenario {
     pub needs_hooks: bool,
     /// Whether it is about both versions serving at once, which they do not where all traffic shifts at once.
     pub needs_both: bool,
-    /// What nobody has confirmed of ECS, other than the lab's defaults.
-    pub doubts: EcsDoubts,
+    /// What nobody has confirmed of AWS, other than the lab's defaults.
+    pub doubts: Doubts,
     /// Length of CodeDeploy's minute: 6 s without it.
     pub minute: Option<Span>,
     /// The old version.
@@ -49,12 +49,12 @@ pub struct Scenario {
     pub alarms: BTreeMap<String, bool>,
     /// The policy; the built-in defaults without it.
     pub policy: Option<serde_json::Value>,
-    /// What CloudWatch makes of trimmed counts, by which slow requests are counted: `served`, `empty` or `refused`.
-    pub trimmed_counts: TrimmedCounts,
     /// Functions whose binary is killed: so long after it got its event, once.
     pub kill: BTreeMap<String, Span>,
     /// What must come of it.
     pub expect: Option<Expect>,
+    /// What must come of it instead under another setting of a doubt, by `NAME=SETTING`.
+    pub under: BTreeMap<String, Expect>,
 }
 
 /// The service of a scenario.
@@ -67,6 +67,8 @@ pub struct ServiceSpec {
     pub requests_per_second: f64,
     /// Whether the deployment group has a test listener.
     pub test_listener: bool,
+    /// Whether a rule of the production listener takes all requests, and the default action none.
+    pub rule: bool,
     /// Whether this is its first deployment.
     pub first_deployment: bool,
     /// How far back CloudWatch knows it.
@@ -79,6 +81,7 @@ impl Default for ServiceSpec {
             tasks: 2,
             requests_per_second: 200.0,
             test_listener: true,
+            rule: false,
             first_deployment: false,
             past: Span(PAST),
         }
@@ -230,12 +233,18 @@ impl Scenario {
         if scenario.about.trim().is_empty() {
             missing("about", "say in prose what happens and what should come of it");
         }
-        match &scenario.expect {
-            None => missing("expect", "a scenario needs an expected outcome"),
-            Some(expect) if !["Succeeded", "Failed", "Stopped"].contains(&expect.status.as_str()) => {
+        if scenario.expect.is_none() {
+            missing("expect", "a scenario needs an expected outcome");
+        }
+        for expect in scenario.expect.iter().chain(scenario.under.values()) {
+            if !["Succeeded", "Failed", "Stopped"].contains(&expect.status.as_str()) {
                 missing("expect.status", "one of Succeeded, Failed, Stopped");
             }
-            Some(_) => {}
+        }
+        for written in scenario.under.keys() {
+            if let Err(why) = written.parse::<Choice>() {
+                missing(&format!("under.{written}"), &why);
+            }
         }
         if scenario.controller == Controller::Lambda {
             problems.extend(scenario.unknown_to_functions());
@@ -269,6 +278,13 @@ impl Scenario {
             .chain(unknown)
             .map(|(key, what)| Problem { line: 1, key: key.to_owned(), what })
             .collect()
+    }
+
+    /// The same in a world that answers one question differently, with the outcome expected there.
+    #[must_use]
+    pub fn in_doubt(&self, choice: Choice) -> Self {
+        let expect = self.under.get(&choice.to_string()).or(self.expect.as_ref()).cloned();
+        Self { doubts: self.doubts.with(choice), expect, ..self.clone() }
     }
 
     /// Length of CodeDeploy's minute.

@@ -14,7 +14,8 @@ use crate::application::Behaviour;
 use crate::codedeploy::{
     AutoRollback, Creator, DeploymentRecord, EventStatus, Group, Hook, ServiceTarget, Shift, Status, Target,
 };
-use crate::ecs::{CircuitBreaker, EcsAlarms, EcsDoubts, EcsHook, EcsService, Route, Routing, Strategy};
+use crate::doubts::Doubts;
+use crate::ecs::{CircuitBreaker, EcsAlarms, EcsHook, EcsService, Route, Routing, Strategy};
 use crate::function_site;
 use crate::load_balancer::{
     Condition, HealthCheck, ListenerKind, LoadBalancer, LoadBalancerSpec, Recorder, RuleSpec,
@@ -36,6 +37,9 @@ pub struct SiteSpec {
     pub requests_per_second: f64,
     /// Whether green can be reached before it takes traffic.
     pub test_listener: bool,
+    /// Whether a rule of the production listener takes all requests, and the default action none. Where ECS carries
+    /// deployments out there always is one.
+    pub rule: bool,
     /// Whether no deployment has been before: the balancer then does not know the second target group.
     pub first_deployment: bool,
     /// How far back CloudWatch knows it.
@@ -46,10 +50,14 @@ pub struct SiteSpec {
     pub green: Behaviour,
     /// Who carries its deployments out, and how.
     pub controller: Controller,
+    /// CodeDeploy's minutes between the shift and the end of the old version.
+    pub termination_wait_minutes: f64,
     /// Alarms of its deployments.
     pub alarms: Vec<String>,
     /// The policy's text, if the service has one.
     pub policy: Option<String>,
+    /// What AWS does where nobody has looked.
+    pub doubts: Doubts,
 }
 
 /// Who carries the deployments of a service out.
@@ -77,8 +85,6 @@ pub enum Controller {
         hooks: Vec<EcsHook>,
         /// ECS's minutes that it watches the alarms after the last step.
         bake_minutes: f64,
-        /// What ECS does where nobody has looked.
-        doubts: EcsDoubts,
     },
 }
 
@@ -148,13 +154,14 @@ impl Site {
                         live: Arc::clone(&blue),
                         target_groups: names,
                         next_version: spec.green,
-                        termination_wait_minutes: 0.0,
+                        termination_wait_minutes: spec.termination_wait_minutes,
+                        listener_rules: spec.doubts.listener_rules,
                     }),
                     shift,
                     hooks,
                     alarms: spec.alarms,
                     auto_rollback: AutoRollback { on_failure: true, on_alarm: true },
-                    hooks_in_rollback: true,
+                    doubts: spec.doubts,
                     last_successful: None,
                 });
                 if !spec.first_deployment {
@@ -163,14 +170,14 @@ impl Site {
                     account.services.codedeploy.add_past(past);
                 }
             }
-            Controller::Ecs { strategy, hooks, bake_minutes, doubts } => {
+            Controller::Ecs { strategy, hooks, bake_minutes } => {
                 let ecs = &account.services.ecs;
                 ecs.add_service(EcsService {
                     tags: vec![("shiftgate".to_owned(), "watch".to_owned())],
                     routing: Some(routing(&balancer, names)?),
                     strategy,
                     hooks,
-                    doubts,
+                    doubts: spec.doubts,
                     alarms: (!spec.alarms.is_empty())
                         .then_some(EcsAlarms { names: spec.alarms, rollback: true }),
                     circuit_breaker: Some(CircuitBreaker { rollback: true }),
@@ -238,12 +245,14 @@ fn spec_names(spec: &SiteSpec) -> [String; 2] {
 }
 
 /// CodeDeploy shifts the default action of a listener, ECS a rule of it; the one for tests asks for a header.
-fn rules(controller: &Controller) -> Vec<RuleSpec> {
+fn rules(spec: &SiteSpec) -> Vec<RuleSpec> {
     let rule = |listener, condition| RuleSpec { listener, priority: 1, conditions: vec![condition] };
-    match controller {
+    let of_production = rule(ListenerKind::Production, Condition::Path(vec!["/*".to_owned()]));
+    match &spec.controller {
+        Controller::CodeDeploy { .. } if spec.rule => vec![of_production],
         Controller::CodeDeploy { .. } | Controller::Lambda { .. } => Vec::new(),
         Controller::Ecs { .. } => vec![
-            rule(ListenerKind::Production, Condition::Path(vec!["/*".to_owned()])),
+            of_production,
             rule(
                 ListenerKind::Test,
                 Condition::Header { name: "x-release".to_owned(), values: vec!["green".to_owned()] },
@@ -274,7 +283,7 @@ async fn balancer(account: &Account, spec: &SiteSpec) -> Result<Arc<LoadBalancer
         name: spec.name.clone(),
         target_groups,
         test_listener: spec.test_listener,
-        rules: rules(&spec.controller),
+        rules: rules(spec),
     };
     let balancer =
         LoadBalancer::start(balancer_spec, recorder).await.context("failed to start a load balancer")?;

@@ -16,8 +16,9 @@ use tokio::task::JoinSet;
 
 use crate::account::{Account, AccountSpec};
 use crate::codedeploy::{Hook, Pace, Platform};
+use crate::doubts::HookNames;
 use crate::ecs::{EcsHook, Stage};
-use crate::lambda::LogLine;
+use crate::lambda::{LogLine, function_arn};
 use crate::recorded;
 use crate::scenario::{self, Event, Expect, Scenario};
 use crate::site::{self, Site, SiteSpec};
@@ -177,7 +178,6 @@ pub async fn play(
     for (name, ringing) in &scenario.alarms {
         account.services.cloudwatch.set_alarm_state(name, *ringing);
     }
-    account.services.cloudwatch.set_trimmed_counts(scenario.trimmed_counts);
     for (binary, after) in &scenario.kill {
         let function = account.template.function(binary).with_context(|| format!("no function {binary}"))?;
         account.services.lambda.kill_next(&function.name, after.0, 1)?;
@@ -199,26 +199,27 @@ fn account_spec(scenario: &Scenario, project: &Path, binaries: &Path) -> Account
         ingestion_delay: Duration::from_secs(1),
         retry_delays: [Duration::from_secs(1), Duration::from_secs(2)],
         port: 0,
+        doubts: scenario.doubts,
     }
 }
 
 /// The service with all hooks wired, and the watch behind them.
 fn site_spec(scenario: &Scenario, account: &Account) -> SiteSpec {
     let controller = match scenario.controller {
-        scenario::Controller::CodeDeploy => {
-            site::Controller::CodeDeploy { shift: scenario.shift.shift(), hooks: codedeploy_hooks(account) }
-        }
+        scenario::Controller::CodeDeploy => site::Controller::CodeDeploy {
+            shift: scenario.shift.shift(),
+            hooks: codedeploy_hooks(scenario, account),
+        },
         scenario::Controller::Lambda => {
-            let mut hooks = codedeploy_hooks(account);
+            let mut hooks = codedeploy_hooks(scenario, account);
             hooks.retain(|event, _| Platform::Lambda.events().contains(event));
             site::Controller::Lambda { shift: scenario.shift.shift(), hooks }
         }
         scenario::Controller::Ecs => site::Controller::Ecs {
             strategy: scenario.shift.strategy(),
-            hooks: ecs_hooks(account),
+            hooks: ecs_hooks(scenario, account),
             // A rolling update that ends at once is over before a metric of it is there.
             bake_minutes: if scenario.shift.rolling { ROLLING_BAKE } else { 0.0 },
-            doubts: scenario.doubts,
         },
     };
     SiteSpec {
@@ -226,17 +227,20 @@ fn site_spec(scenario: &Scenario, account: &Account) -> SiteSpec {
         tasks: scenario.service.tasks,
         requests_per_second: scenario.service.requests_per_second,
         test_listener: scenario.service.test_listener,
+        rule: scenario.service.rule,
         first_deployment: scenario.service.first_deployment,
         past: scenario.service.past.0,
         blue: scenario.blue.clone(),
         green: scenario.green.clone(),
         controller,
+        termination_wait_minutes: 0.0,
         alarms: Vec::new(),
         policy: scenario.policy.as_ref().map(ToString::to_string),
+        doubts: scenario.doubts,
     }
 }
 
-fn codedeploy_hooks(account: &Account) -> BTreeMap<&'static str, Hook> {
+fn codedeploy_hooks(scenario: &Scenario, account: &Account) -> BTreeMap<&'static str, Hook> {
     let hooks = [
         ("BeforeInstall", "before-install"),
         ("AfterInstall", "after-install"),
@@ -246,17 +250,28 @@ fn codedeploy_hooks(account: &Account) -> BTreeMap<&'static str, Hook> {
     ];
     let hook = |(event, binary): (&'static str, &str)| {
         let function = account.template.function(binary)?;
-        Some((event, Hook::Function(function.name.clone())))
+        Some((event, Hook::Function(named(scenario, &function.name))))
     };
     hooks.into_iter().filter_map(hook).collect()
 }
 
 /// One function at every stage that can call one.
-fn ecs_hooks(account: &Account) -> Vec<EcsHook> {
+fn ecs_hooks(scenario: &Scenario, account: &Account) -> Vec<EcsHook> {
     let silent = [Stage::ScaleUp, Stage::BakeTime, Stage::CleanUp];
     let stages: Vec<Stage> = Stage::ALL.into_iter().filter(|stage| !silent.contains(stage)).collect();
     let function = account.template.function("ecs-lifecycle");
-    function.map(|function| EcsHook::function(&function.name, &stages)).into_iter().collect()
+    function
+        .map(|function| EcsHook::function(&named(scenario, &function.name), &stages))
+        .into_iter()
+        .collect()
+}
+
+/// A function as a hook names it.
+fn named(scenario: &Scenario, function: &str) -> String {
+    match scenario.doubts.hook_names {
+        HookNames::Unqualified => function.to_owned(),
+        HookNames::Qualified => format!("{}:live", function_arn(function)),
+    }
 }
 
 struct Play<'a> {
@@ -364,7 +379,9 @@ impl Play<'_> {
         let is_recording = |line: &Value| line["message"] == "recording" && line["deployment_id"] == id;
         let told = lines.iter().rposition(is_recording).map_or(&[][..], |at| &lines[at..]);
         let recording = told.first().map(|line| line["recording"].clone());
-        let verdict = told.iter().find(|line| line["message"] == "verdict");
+        // A hook of the rollback may be quicker.
+        let is_verdict = |line: &&Value| line["message"] == "verdict" && line["deployment_id"] == id;
+        let verdict = told.iter().find(is_verdict);
         let replay_differs = recording.as_ref().zip(verdict).and_then(|(recording, verdict)| {
             recorded::difference(verdict, recording, self.scenario.policy.as_ref())
         });

@@ -4,11 +4,14 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use common::{POLICY, Waiting};
+use common::{POLICY, Waiting, wait_until};
 use serde_json::{Value, json};
 use shiftgate_lab::codedeploy::{Creator, DeploymentRecord, EventStatus, Platform, Shift, Status};
+use shiftgate_lab::doubts::{ListenerRules, StopInTerminationWait};
+use shiftgate_lab::load_balancer::{ListenerKind, TargetGroup};
 
 /// Calls the API and returns the answer, or the error's name.
 fn call(waiting: &Waiting, operation: &str, input: &Value) -> Result<Value, String> {
@@ -63,6 +66,53 @@ async fn a_stop_with_rollback_gives_the_traffic_back() {
         call(&waiting, "GetDeploymentTarget", &json!({"deploymentId": id, "targetId": "lab:shop"})).unwrap();
     let sets = &target["deploymentTarget"]["ecsTarget"]["taskSetsInfo"];
     assert_eq!((&sets[0]["trafficWeight"], &sets[1]["trafficWeight"]), (&json!(100.0), &json!(0.0)));
+}
+
+#[tokio::test]
+async fn a_stop_in_the_termination_wait_is_a_switch() {
+    for (setting, expected) in [
+        (StopInTerminationWait::Accepted, Status::Stopped),
+        (StopInTerminationWait::Refused, Status::Succeeded),
+    ] {
+        let waiting = Waiting::changed("AfterAllowTraffic", |spec| {
+            spec.doubts.stop_in_termination_wait = setting;
+            // Three seconds of this account's minutes.
+            spec.termination_wait_minutes = 15.0;
+        })
+        .await;
+        let id = waiting.deploy().await;
+        put(&waiting, &id, "AfterAllowTraffic-execution", "Succeeded").unwrap();
+        let through = || waiting.status(&id) == Some(EventStatus::Succeeded);
+        wait_until("the termination wait", through).await;
+        let stop =
+            call(&waiting, "StopDeployment", &json!({"deploymentId": id, "autoRollbackEnabled": true}));
+        waiting.ended(&id).await;
+        let record = waiting.account.services.codedeploy.deployment(&id).unwrap();
+        assert_eq!(record.status, expected, "{setting:?}: {stop:?}");
+        assert_eq!(record.green_weight, if stop.is_ok() { 0.0 } else { 100.0 });
+        assert!(stop.is_ok() || stop == Err("DeploymentAlreadyCompletedException".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn what_is_shifted_of_a_listener_with_a_rule_is_a_switch() {
+    for (listener_rules, expected) in [(ListenerRules::DefaultAction, 0), (ListenerRules::All, 100)] {
+        let waiting = Waiting::changed("AfterAllowTraffic", |spec| {
+            (spec.rule, spec.doubts.listener_rules) = (true, listener_rules);
+        })
+        .await;
+        let id = waiting.deploy().await;
+        let services = &waiting.account.services;
+        let green = services.codedeploy.deployment(&id).unwrap().green.unwrap().target_group.clone();
+        let balancer = services.balancers.lock().unwrap()[0].clone();
+        let listener = balancer.listener(ListenerKind::Production).unwrap();
+        let of_green = |groups: Vec<(_, u32)>| {
+            let named = |(group, weight): (Arc<TargetGroup>, u32)| (group.name == green).then_some(weight);
+            groups.into_iter().find_map(named).unwrap_or(0)
+        };
+        assert_eq!(of_green(listener.forwards()), 100, "the default action is shifted anyway");
+        assert_eq!(of_green(listener.rules[0].forwards()), expected, "{listener_rules:?}");
+    }
 }
 
 #[tokio::test]

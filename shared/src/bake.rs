@@ -95,8 +95,9 @@ fn named(findings: Vec<Finding>, when: &str) -> Vec<Finding> {
 fn shift(release: &Release) -> Result<(Timestamp, Timestamp), Fault> {
     let event = release.rollout.event("AllowTraffic");
     event.and_then(|event| event.started.zip(event.ended)).ok_or_else(|| {
+        // What CodeDeploy tells of its events may be older than its call of the hook, so it is asked again.
         Fault::new(
-            FaultKind::NotFound,
+            FaultKind::Unavailable,
             format!("deployment {} does not say when its traffic shifted", release.deployment.id),
             "this function serves the hook AfterAllowTraffic; check the AppSpec",
         )

@@ -208,6 +208,13 @@ pub enum Caveat {
         /// What, and where.
         what: String,
     },
+    /// Something could not be told apart yet, and nothing waited for it here.
+    NotClearYet {
+        /// The check or gate.
+        check: String,
+        /// What it came to, in its own words.
+        why: String,
+    },
     /// The deployment ended, or was being rolled back, before the answer was given.
     AlreadyEnding {
         /// Its status.
@@ -277,6 +284,7 @@ impl fmt::Display for Caveat {
                 "CodeDeploy is at {in_progress}; check that the AppSpec names the right function for each hook"
             ),
             Self::Unreadable { what } => write!(f, "the event from ECS is not as expected: {what}"),
+            Self::NotClearYet { check, why } => write!(f, "{check} was not clear yet: {why}"),
             Self::AlreadyEnding { status } => write!(
                 f,
                 "the deployment is {status} by now; a failed answer could only break its rollback, so none was given"

@@ -7,21 +7,21 @@ use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
 use shiftgate_lab::scenario::{Scenario, Way};
 
-use super::scenarios::{Outcome, name, play_all, read};
+use super::scenarios::{How, Outcome, name, play_all};
 use crate::show;
 
 /// Plays the files in all ways; false when an outcome is not the expected one.
-pub async fn run(project: &Path, binaries: &Path, files: &[PathBuf], jobs: usize) -> Result<bool> {
-    if jobs == 0 {
+pub async fn run(project: &Path, binaries: &Path, files: &[PathBuf], how: &How) -> Result<bool> {
+    if how.jobs == 0 {
         bail!("--jobs must be at least 1");
     }
     let mut scenarios: Vec<(String, Scenario)> = Vec::new();
     for file in files {
-        let scenario = read(file)?;
+        let scenario = how.read(file)?;
         scenarios
             .extend(Way::ALL.into_iter().filter_map(|way| Some((key(file, way), scenario.in_way(way)?))));
     }
-    let outcomes = play_all(project, binaries, scenarios, jobs, |outcome| {
+    let outcomes = play_all(project, binaries, scenarios, how.jobs, |outcome| {
         let differences = outcome.differences();
         let mark = if differences.is_empty() { "as expected".to_owned() } else { differences.join("; ") };
         show::error(&format!("{:<56} {mark}", outcome.name));

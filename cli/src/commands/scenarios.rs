@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Value, json};
+use shiftgate_lab::doubts::Choice;
 use shiftgate_lab::scenario::{Expect, Scenario, Way};
 use shiftgate_lab::world::{self, Played};
 use tokio::sync::{Semaphore, mpsc};
@@ -50,6 +51,15 @@ pub struct How {
     pub jobs: usize,
     /// Where recordings go.
     pub record: Option<PathBuf>,
+    /// Answers to what nobody has confirmed about AWS, other than those of the files.
+    pub choices: Vec<Choice>,
+}
+
+impl How {
+    /// A scenario file in the world that is asked for.
+    pub fn read(&self, path: &Path) -> Result<Scenario> {
+        Ok(self.choices.iter().fold(read(path)?, |scenario, choice| scenario.in_doubt(*choice)))
+    }
 }
 
 /// Plays the files; false when an outcome is not the expected one.
@@ -68,7 +78,7 @@ pub async fn run(
     }
     let mut scenarios: Vec<(String, Scenario)> = Vec::new();
     for file in files {
-        let scenario = read(file)?;
+        let scenario = how.read(file)?;
         match way.map_or(Some(scenario.clone()), |way| scenario.in_way(way)) {
             Some(scenario) => scenarios.push((name(file), scenario)),
             None => show::error(&format!("{} does not apply to this way of deploying", name(file))),

@@ -8,7 +8,8 @@ use serde_json::Value;
 use shiftgate_lab::account::{Account, AccountSpec};
 use shiftgate_lab::application::Behaviour;
 use shiftgate_lab::codedeploy::{EventStatus, Hook, Pace, Shift};
-use shiftgate_lab::ecs::{EcsDoubts, EcsHook, HookStatus, Stage, Strategy};
+use shiftgate_lab::doubts::Doubts;
+use shiftgate_lab::ecs::{EcsHook, HookStatus, Stage, Strategy};
 use shiftgate_lab::site::{CLUSTER, Controller, PAST, Site, SiteSpec};
 
 use crate::show;
@@ -47,6 +48,7 @@ pub async fn run(project: &Path, binaries: &Path, port: u16) -> Result<bool> {
         ingestion_delay: Duration::from_secs(1),
         retry_delays: [Duration::from_mins(1), Duration::from_mins(2)],
         port,
+        doubts: Doubts::default(),
     })
     .await?;
     let mut sites = Vec::new();
@@ -91,6 +93,7 @@ async fn waiting(
             requests_per_second: 20.0,
             past: PAST,
             test_listener: true,
+            rule: false,
             first_deployment: false,
             blue: Behaviour::default(),
             green: Behaviour::default(),
@@ -98,8 +101,10 @@ async fn waiting(
                 shift,
                 hooks: execution.map(|execution| (event, Hook::Wait(execution))).into_iter().collect(),
             },
+            termination_wait_minutes: 0.0,
             alarms: Vec::new(),
             policy: Some(POLICY.to_owned()),
+            doubts: Doubts::default(),
         },
     )
     .await?;
@@ -124,6 +129,7 @@ async fn waiting_ecs(account: &Account) -> Result<(String, Site)> {
             requests_per_second: 20.0,
             past: PAST,
             test_listener: true,
+            rule: false,
             first_deployment: false,
             blue: Behaviour::default(),
             green: Behaviour::default(),
@@ -131,10 +137,11 @@ async fn waiting_ecs(account: &Account) -> Result<(String, Site)> {
                 strategy: Strategy::Canary { percent: 10.0, bake_minutes: 600.0 },
                 hooks: vec![EcsHook::wait(ECS_PAUSE, Stage::PostTestTrafficShift)],
                 bake_minutes: 0.0,
-                doubts: EcsDoubts::default(),
             },
+            termination_wait_minutes: 0.0,
             alarms: Vec::new(),
             policy: Some(POLICY.to_owned()),
+            doubts: Doubts::default(),
         },
     )
     .await?;

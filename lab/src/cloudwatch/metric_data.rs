@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use super::invalid;
 use super::math::{Expression, Series};
 use super::statistic::Statistic;
 use super::store::{Grid, Store};
 use super::wire::{
     GetMetricDataInput, GetMetricDataOutput, MetricDataQuery, MetricDataResult, ScanBy, StatusCode, Time,
 };
-use super::{TrimmedCounts, invalid};
 use crate::api::ApiError;
+use crate::doubts::TrimmedCounts;
 
 /// The most datapoints that one answer holds, and the default.
 pub(super) const MOST_DATAPOINTS: usize = 100_800;

@@ -22,35 +22,22 @@ mod store;
 mod tests;
 mod wire;
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
 use self::alarm::Alarms;
 pub use self::codec::{Protocol, error_body};
 use self::store::{MetricId, Sample, Store};
 use crate::api::ApiError;
+use crate::doubts::{Doubts, MetricValues, TrimmedCounts};
 
 /// The metrics and alarms of the pretended account, and the API that reads and writes them.
 pub struct CloudWatch {
     store: Store,
     alarms: Alarms,
-    trimmed_counts: Mutex<TrimmedCounts>,
-}
-
-/// What becomes of a query for a trimmed count (`TC`). Whether AWS serves it for every metric is not known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TrimmedCounts {
-    /// It is answered.
-    #[default]
-    Served,
-    /// It is answered without datapoints.
-    Empty,
-    /// The whole call is refused.
-    Refused,
+    trimmed_counts: TrimmedCounts,
 }
 
 impl CloudWatch {
@@ -59,13 +46,18 @@ impl CloudWatch {
         Self {
             store: Store::new(ingestion_delay),
             alarms: Alarms::default(),
-            trimmed_counts: Mutex::default(),
+            trimmed_counts: TrimmedCounts::default(),
         }
     }
 
-    /// Decides what becomes of queries for trimmed counts.
-    pub fn set_trimmed_counts(&self, trimmed_counts: TrimmedCounts) {
-        *self.trimmed_counts.lock().unwrap_or_else(PoisonError::into_inner) = trimmed_counts;
+    /// The same with answers to what nobody has confirmed. `minute` is the lab's.
+    #[must_use]
+    pub fn doubted(mut self, doubts: Doubts, minute: Duration) -> Self {
+        self.trimmed_counts = doubts.trimmed_counts;
+        if doubts.metric_values == MetricValues::Growing {
+            self.store = self.store.growing(10 * minute);
+        }
+        self
     }
 
     /// Stores one sample of a metric, in whatever unit the caller chose for that metric.
@@ -102,10 +94,9 @@ impl CloudWatch {
         let call = Call { protocol, body };
         let (store, alarms, now) = (&self.store, &self.alarms, now());
         match operation {
-            "GetMetricData" => call.answer(|input| {
-                let trimmed = *self.trimmed_counts.lock().unwrap_or_else(PoisonError::into_inner);
-                metric_data::get_metric_data(store, trimmed, &input, now)
-            }),
+            "GetMetricData" => {
+                call.answer(|input| metric_data::get_metric_data(store, self.trimmed_counts, &input, now))
+            }
             "GetMetricStatistics" => call.answer(|input| metrics::get_metric_statistics(store, &input, now)),
             "ListMetrics" => call.answer(|input| metrics::list_metrics(store, &input, now)),
             "PutMetricData" => call.answer(|input| metrics::put_metric_data(store, input, now)),

@@ -1,6 +1,7 @@
 //! The samples of all metrics, binned per second, and what of them can be seen when.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::statistic::Statistic;
 
 /// What makes a metric: two calls with the same dimensions in another order mean the same metric.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct MetricId {
     pub namespace: String,
     pub name: String,
@@ -109,13 +110,20 @@ type Bins = BTreeMap<i64, Bin>;
 /// All samples that were ever recorded.
 pub(super) struct Store {
     ingestion_delay: SignedDuration,
+    /// How much later than that the last of a metric can be read.
+    grows_for: SignedDuration,
     metrics: Mutex<BTreeMap<MetricId, Bins>>,
 }
 
 impl Store {
     pub fn new(ingestion_delay: Duration) -> Self {
         let ingestion_delay = SignedDuration::try_from(ingestion_delay).unwrap_or(SignedDuration::MAX);
-        Self { ingestion_delay, metrics: Mutex::default() }
+        Self { ingestion_delay, grows_for: SignedDuration::ZERO, metrics: Mutex::default() }
+    }
+
+    /// The same in which a tenth of each metric's seconds comes later, by up to `longest`.
+    pub fn growing(self, longest: Duration) -> Self {
+        Self { grows_for: SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX), ..self }
     }
 
     pub fn record(&self, id: MetricId, at: Timestamp, sample: Sample) {
@@ -143,16 +151,35 @@ impl Store {
         let horizon = self.horizon(now);
         let metrics = self.metrics();
         let Some(bins) = metrics.get(id) else { return BTreeMap::new() };
+        let is_in = |second: i64, bin: &Bin| {
+            bin.newest <= horizon.saturating_sub(self.lateness(id, second)).unwrap_or(Timestamp::MIN)
+        };
 
         let seconds = grid.start..grid.start + grid.len() * grid.period;
         let mut periods: BTreeMap<i64, Vec<Sample>> = BTreeMap::new();
-        for (second, bin) in bins.range(seconds).filter(|(_, bin)| bin.newest <= horizon) {
+        for (second, bin) in bins.range(seconds).filter(|(second, bin)| is_in(**second, bin)) {
             periods.entry(grid.timestamp_of(*second)).or_default().extend(&bin.samples);
         }
         // Whoever records a request must not wait for a percentile.
         drop(metrics);
         let datapoint = |(at, samples)| Some((at, statistic.of(samples)?));
         periods.into_iter().filter_map(datapoint).collect()
+    }
+
+    /// How much later than others a second of a metric can be read. Metrics are late independently of each other, so that
+    /// a share of two of them is wrong for a while.
+    fn lateness(&self, id: &MetricId, second: i64) -> SignedDuration {
+        if self.grows_for.is_zero() {
+            return SignedDuration::ZERO;
+        }
+        let mut hasher = DefaultHasher::new();
+        (id, second).hash(&mut hasher);
+        let drawn = hasher.finish();
+        if drawn.is_multiple_of(10) {
+            self.grows_for * (drawn / 10 % 100) as i32 / 100
+        } else {
+            SignedDuration::ZERO
+        }
     }
 
     /// Whether a metric has any sample that can be read at `now`.
@@ -203,6 +230,26 @@ mod tests {
         assert_eq!(store.ids(at("12:02:30.4")), []);
         assert_eq!(seen(at("12:02:30.5")), BTreeMap::from([(grid.start, 7.0)]));
         assert_eq!(store.ids(at("12:02:30.5")), [metric()]);
+    }
+
+    #[test]
+    fn a_metric_that_grows_is_short_of_a_tenth_for_ten_minutes() {
+        let start = at("12:00:00").as_second();
+        let grid = Grid { start, end: start + 600, period: 600 };
+        let seen = |growing: bool, now| {
+            let store = Store::new(Duration::from_mins(2));
+            let store = if growing { store.growing(Duration::from_mins(10)) } else { store };
+            for second in start..start + 600 {
+                store.record(metric(), Timestamp::from_second(second).unwrap(), one(1.0));
+            }
+            store.series(&metric(), &Statistic::Sum, grid, now)[&start]
+        };
+        assert_eq!(seen(false, at("12:12:00")).to_bits(), 600.0_f64.to_bits());
+        // A tenth of 600 seconds, less those whose time has come; five standard errors are 37.
+        let growing = seen(true, at("12:12:00"));
+        assert!((530.0..600.0).contains(&growing), "{growing}");
+        assert!(seen(true, at("12:16:00")) > growing);
+        assert_eq!(seen(true, at("12:22:00")).to_bits(), 600.0_f64.to_bits());
     }
 
     #[test]

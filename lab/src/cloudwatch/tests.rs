@@ -242,11 +242,39 @@ fn later_pages_show_what_the_first_one_could_see() {
     let mut page = |token: Option<&str>, now: i64| {
         input["NextToken"] = json!(token);
         let input = serde_json::from_value(input.clone()).unwrap();
-        metric_data::get_metric_data(&store, TrimmedCounts::Served, &input, second(start + now)).unwrap()
+        metric_data::get_metric_data(
+            &store,
+            crate::doubts::TrimmedCounts::Served,
+            &input,
+            second(start + now),
+        )
+        .unwrap()
     };
     let first = page(None, 300);
     let rest = page(first.next_token.as_deref(), 3000);
     assert_eq!((rest.metric_data_results[0].values.len(), rest.next_token), (2, None));
+}
+
+#[test]
+fn what_becomes_of_trimmed_counts_is_a_switch() {
+    let start = start();
+    let input = request(
+        start,
+        &[
+            query("all", "TargetResponseTime", "SampleCount"),
+            query("slow", "TargetResponseTime", "TC(0.03:)"),
+        ],
+    );
+    let seen = |trimmed_counts| {
+        let doubts = Doubts { trimmed_counts, ..Doubts::default() };
+        let cloudwatch = busy(start).doubted(doubts, Duration::from_mins(1));
+        let answer = call(&cloudwatch, "GetMetricData", &input).map_err(|error| error.code)?;
+        let points = points(&answer, start);
+        Ok(["all", "slow"].map(|id| points[id].len()))
+    };
+    assert_eq!(seen(TrimmedCounts::Served), Ok([10, 10]));
+    assert_eq!(seen(TrimmedCounts::Empty), Ok([10, 0]));
+    assert_eq!(seen(TrimmedCounts::Refused), Err("ValidationError".to_owned()));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::sync::{oneshot, watch};
 
 use super::model::{
     Creator, DeploymentRecord, EventStatus, Group, Hook, Status, Stop, Versions, new_deployment_id,
@@ -14,6 +15,7 @@ use super::shift::Shift;
 use super::target::{ServiceTarget, Target};
 use super::{CodeDeploy, Happening};
 use crate::api::ApiError;
+use crate::doubts::{HookDelivery, HookErrors};
 
 /// How often the group's alarms are looked at.
 const ALARM_POLL: Duration = Duration::from_millis(500);
@@ -76,7 +78,7 @@ impl CodeDeploy {
             stop = self.stopped(id, &group) => Some(failure_of(stop)),
         };
         match failure {
-            None => self.succeed(id, &group).await,
+            None => self.succeed(id, &group),
             Some(failure) => self.fail(id, &group, failure).await,
         }
     }
@@ -111,6 +113,7 @@ impl CodeDeploy {
             }
             self.mark(id, event, EventStatus::Succeeded);
         }
+        tokio::time::sleep(self.pace.minute.mul_f64(target.termination_wait_minutes())).await;
         Ok(())
     }
 
@@ -160,17 +163,8 @@ impl CodeDeploy {
             }
             record.reports.subscribe()
         });
-        if let Hook::Function(function) = hook {
-            let payload = json!({"DeploymentId": id, "LifecycleEventHookExecutionId": execution_id});
-            self.lambda.invoke_async(function, payload.to_string().into_bytes()).map_err(|error| {
-                Failure {
-                    status: Status::Failed,
-                    code: "IAM_ROLE_PERMISSIONS",
-                    message: format!("The function {function} cannot be invoked: {error}"),
-                    roll_back: RollBack::IfOnFailure,
-                }
-            })?;
-        }
+        let payload = json!({"DeploymentId": id, "LifecycleEventHookExecutionId": execution_id});
+        let errors = self.call(group, hook, &payload.to_string(), reports.as_ref())?;
         let report = tokio::time::timeout(self.pace.hook_timeout, async {
             loop {
                 let seen = self.deployment(id).and_then(|record| record.event(event)?.report);
@@ -186,19 +180,46 @@ impl CodeDeploy {
                 }
             }
         });
-        match report.await {
+        let ended = tokio::select! {
+            report = report => report,
+            () = noticed(errors) => Ok(false),
+        };
+        match ended {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Failure {
-                status: Status::Failed,
-                code: "HOOK_EXECUTION_FAILURE",
-                message: "The deployment failed because one or more of the lifecycle event validation functions failed."
-                    .to_owned(),
-                roll_back: RollBack::IfOnFailure,
-            }),
+            Ok(false) => Err(hook_failed()),
             Err(_) => Err(timed_out(
                 "The deployment timed out while waiting for a status callback. CodeDeploy expects a status callback within one hour after a deployment hook is invoked.",
             )),
         }
+    }
+
+    /// Hands a hook's event to its function. What comes back tells of an error of the function, if CodeDeploy notices one.
+    fn call(
+        &self,
+        group: &Group,
+        hook: &Hook,
+        payload: &str,
+        reports: Option<&watch::Receiver<u64>>,
+    ) -> Result<Option<oneshot::Receiver<()>>, Failure> {
+        let Hook::Function(function) = hook else { return Ok(None) };
+        let hand_over = || self.lambda.invoke_async(function, payload.as_bytes().to_vec());
+        let errors = hand_over().map_err(|error| Failure {
+            status: Status::Failed,
+            code: "IAM_ROLE_PERMISSIONS",
+            message: format!("The function {function} cannot be invoked: {error}"),
+            roll_back: RollBack::IfOnFailure,
+        })?;
+        if let (HookDelivery::Repeated, Some(reports)) = (group.doubts.hook_delivery, reports) {
+            let (mut reports, lambda) = (reports.clone(), Arc::clone(&self.lambda));
+            let (function, payload) = (function.clone(), payload.as_bytes().to_vec());
+            let _ = hand_over();
+            tokio::spawn(async move {
+                if reports.changed().await.is_ok() {
+                    let _ = lambda.invoke_async(&function, payload);
+                }
+            });
+        }
+        Ok((group.doubts.hook_errors == HookErrors::Noticed).then_some(errors))
     }
 
     /// Resolves when somebody stops the deployment, or an alarm of its group rings.
@@ -220,9 +241,8 @@ impl CodeDeploy {
         }
     }
 
-    /// All traffic is green's: after the termination wait the old version goes.
-    async fn succeed(&self, id: &str, group: &Group) {
-        tokio::time::sleep(self.pace.minute.mul_f64(group.target.termination_wait_minutes())).await;
+    /// All traffic is green's, and the old version goes.
+    fn succeed(&self, id: &str, group: &Group) {
         let record = self.update(id, |record| {
             record.status = Status::Succeeded;
             record.completed = Some(Timestamp::now());
@@ -309,7 +329,7 @@ impl CodeDeploy {
                     self.tell(Happening::Weight { deployment: undone.id.clone(), green: 0.0 });
                 }
                 event
-                    if group.hooks_in_rollback
+                    if group.calls_hooks_in_rollback()
                         && matches!(group.hooks.get(event), Some(Hook::Function(_)))
                         && self.hook(&id, group, event).await.is_err() =>
                 {
@@ -365,6 +385,29 @@ fn failure_of(stop: Stop) -> Failure {
             ),
             roll_back: RollBack::IfOnAlarm,
         },
+    }
+}
+
+/// Resolves when a hook's function has ended with an error that CodeDeploy notices.
+async fn noticed(errors: Option<oneshot::Receiver<()>>) {
+    let told = match errors {
+        Some(errors) => errors.await.is_ok(),
+        None => false,
+    };
+    // A sender that is gone has had nothing to tell.
+    if !told {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn hook_failed() -> Failure {
+    Failure {
+        status: Status::Failed,
+        code: "HOOK_EXECUTION_FAILURE",
+        message:
+            "The deployment failed because one or more of the lifecycle event validation functions failed."
+                .to_owned(),
+        roll_back: RollBack::IfOnFailure,
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::shift::{Platform, Shift};
 use super::target::Target;
+use crate::doubts::{Doubts, RollbackHooks};
 use crate::service::TaskSet;
 
 /// What is called at a lifecycle event.
@@ -45,11 +46,17 @@ pub struct Group {
     pub alarms: Vec<String>,
     /// Rollback rules.
     pub auto_rollback: AutoRollback,
-    /// Whether rollback deployments call the hooks' functions too: on the Lambda platform they do not; on ECS nobody
-    /// has seen what AWS does.
-    pub hooks_in_rollback: bool,
+    /// What CodeDeploy does where nobody has looked.
+    pub doubts: Doubts,
     /// The last deployment that succeeded.
     pub last_successful: Option<String>,
+}
+
+impl Group {
+    /// Whether rollback deployments call the hooks' functions too. On the Lambda platform they do not: that was seen.
+    pub(super) fn calls_hooks_in_rollback(&self) -> bool {
+        self.target.platform() == Platform::Ecs && self.doubts.rollback_hooks == RollbackHooks::Called
+    }
 }
 
 /// Status of a deployment.
@@ -272,6 +279,24 @@ impl DeploymentRecord {
     /// first deployment of a function has no other version.
     pub(super) fn can_be_undone(&self) -> bool {
         self.green.is_some() || self.versions.as_ref().is_some_and(|versions| !versions.is_first())
+    }
+
+    /// The same with its lifecycle events as they stood at an instant.
+    pub(super) fn seen_at(mut self, at: Timestamp) -> Self {
+        for event in &mut self.events {
+            if event.ended.is_some_and(|ended| ended > at) {
+                (event.status, event.ended) = (EventStatus::InProgress, None);
+            }
+            if event.started.is_some_and(|started| started > at) {
+                (event.status, event.started) = (EventStatus::Pending, None);
+            }
+        }
+        self
+    }
+
+    /// Whether all lifecycle events have succeeded: what is left is to stop the old version.
+    pub(super) fn waits_for_termination(&self) -> bool {
+        self.events.iter().all(|event| event.status == EventStatus::Succeeded)
     }
 
     /// The event of this name.

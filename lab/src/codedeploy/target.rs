@@ -7,6 +7,7 @@ use super::model::{DeploymentRecord, Versions};
 use super::shift::Platform;
 use crate::api::{ACCOUNT, ApiError, REGION};
 use crate::application::Behaviour;
+use crate::doubts::ListenerRules;
 use crate::function_site::AliasedFunction;
 use crate::lambda::function_arn;
 use crate::load_balancer::ListenerKind;
@@ -34,6 +35,8 @@ pub struct ServiceTarget {
     pub next_version: Behaviour,
     /// CodeDeploy's minutes until the old version is stopped.
     pub termination_wait_minutes: f64,
+    /// What CodeDeploy rewrites of the production listener.
+    pub listener_rules: ListenerRules,
 }
 
 /// A Lambda function as a deployment group knows it.
@@ -60,7 +63,17 @@ impl ServiceTarget {
     fn set_weights(&self, listener: ListenerKind, weights: &[(&TaskSet, f64)]) -> Result<(), ApiError> {
         let weights: Vec<(String, u32)> =
             weights.iter().map(|(set, weight)| (set.target_group.clone(), weight.round() as u32)).collect();
-        self.service.balancer()?.set_weights(listener, &weights)
+        let balancer = self.service.balancer()?;
+        if listener == ListenerKind::Production && self.listener_rules == ListenerRules::All {
+            let of_ours = |name: &str| self.target_groups.iter().any(|group| group == name);
+            let rules = &balancer.listener(listener)?.rules;
+            for rule in
+                rules.iter().filter(|rule| rule.forwards().iter().any(|(group, _)| of_ours(&group.name)))
+            {
+                balancer.set_rule_weights(&rule.arn, &weights)?;
+            }
+        }
+        balancer.set_weights(listener, &weights)
     }
 
     fn has_test_listener(&self) -> bool {

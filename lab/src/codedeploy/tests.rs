@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::application::Behaviour;
+use crate::doubts::*;
 use crate::function_site::{AliasedFunction, Meter};
 
 const HOOKS: [&str; 2] = ["BeforeAllowTraffic", "AfterAllowTraffic"];
@@ -43,7 +44,7 @@ impl World {
             hooks: HOOKS.map(|event| (event, Hook::Function("hook".to_owned()))).into(),
             alarms: vec!["group-alarm".to_owned()],
             auto_rollback: AutoRollback { on_failure: true, on_alarm: true },
-            hooks_in_rollback: false,
+            doubts: Doubts::default(),
             last_successful: None,
         };
         change(&mut group);
@@ -55,6 +56,10 @@ impl World {
     /// The same without hooks.
     fn unhooked(shift: Shift) -> Self {
         Self::new(shift, |group| group.hooks.clear())
+    }
+
+    fn group(&self) -> Group {
+        self.codedeploy.lock().groups[0].clone()
     }
 
     fn deploy(&self) -> String {
@@ -376,5 +381,105 @@ async fn the_api_tells_of_a_function_and_of_no_service() {
     assert_eq!(group["lastSuccessfulDeployment"]["deploymentId"], id);
     for absent in ["ecsServices", "loadBalancerInfo", "blueGreenDeploymentConfiguration"] {
         assert_eq!(group.get(absent), None, "{absent}");
+    }
+}
+
+/// How a deployment ends whose hooks' function fails, and after how many of CodeDeploy's seconds.
+async fn with_a_hook_that_fails(hook_errors: HookErrors) -> (String, u64) {
+    let world = World::new(CANARY, |group| group.doubts.hook_errors = hook_errors);
+    world.hook.behave("1", &Behaviour { errors: 1.0, latency_ms: 0.0, ..Behaviour::default() });
+    let began = tokio::time::Instant::now();
+    let id = world.deploy();
+    world.until("it ends", || world.record(&id).status.is_over()).await;
+    (world.record(&id).error.unwrap().0, began.elapsed().as_secs())
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_an_error_of_a_hook_is_noticed_is_a_switch() {
+    let (code, seconds) = with_a_hook_that_fails(HookErrors::Unnoticed).await;
+    assert_eq!((code.as_str(), seconds / 60), ("TIMEOUT", 60));
+    let (code, seconds) = with_a_hook_that_fails(HookErrors::Noticed).await;
+    assert_eq!((code.as_str(), seconds / 60), ("HOOK_EXECUTION_FAILURE", 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_often_a_hook_is_called_is_a_switch() {
+    for (delivery, before, after) in [(HookDelivery::Once, 1, 1), (HookDelivery::Repeated, 2, 3)] {
+        let world = World::new(CANARY, |group| {
+            group.doubts.hook_delivery = delivery;
+            // Whatever a hook is called by, an alias behind its name is understood.
+            group.hooks = [(
+                "BeforeAllowTraffic",
+                Hook::Function(format!("{}:live", crate::lambda::function_arn("hook"))),
+            )]
+            .into();
+        });
+        let id = world.deploy();
+        let execution = || world.record(&id).event(HOOKS[0]).and_then(|event| event.execution_id.clone());
+        world.until("the hook waits", || execution().is_some()).await;
+        world.until("it is called", || world.calls() >= before).await;
+        assert_eq!(world.calls(), before, "{delivery:?}");
+        world.report(&id, HOOKS[0], "Succeeded").await;
+        world.over(&id).await;
+        assert_eq!(world.calls(), after, "{delivery:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_weight_of_a_function_and_the_events_of_a_finished_deployment_are_switches() {
+    for (weights, events, weight, left) in [
+        (FunctionWeights::Fraction, FinishedEvents::Readable, 0.1, 3),
+        (FunctionWeights::Percent, FinishedEvents::Gone, 10.0, 0),
+    ] {
+        let world = World::new(CANARY, |group| {
+            group.hooks.clear();
+            (group.doubts.function_weights, group.doubts.finished_events) = (weights, events);
+        });
+        let id = world.deploy();
+        world.shifted(&id, 10.0).await;
+        assert_eq!(world.info(&id)["targetVersionWeight"], weight);
+        assert_eq!(statuses(&world.target(&id)).len(), 3);
+        world.over(&id).await;
+        assert_eq!(statuses(&world.target(&id)).len(), left);
+    }
+}
+
+#[test]
+fn events_may_be_told_as_they_stood_a_while_ago() {
+    let at = |second| jiff::Timestamp::from_second(second).unwrap();
+    let mut record =
+        DeploymentRecord::new("d-1", "shop", "shop-group", CANARY, Creator::User).on(Platform::Lambda);
+    for (event, (started, ended)) in record.events.iter_mut().zip([(10, 20), (20, 30)]) {
+        event.status = EventStatus::Succeeded;
+        (event.started, event.ended) = (Some(at(started)), Some(at(ended)));
+    }
+    let told = |second| {
+        let record = record.clone().seen_at(at(second));
+        record.events.iter().map(|event| event.status.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(told(5), "Pending Pending Pending");
+    assert_eq!(told(15), "InProgress Pending Pending");
+    assert_eq!(told(25), "Succeeded InProgress Pending");
+    assert_eq!(told(30), "Succeeded Succeeded Pending");
+}
+
+#[tokio::test]
+async fn a_rollback_calls_the_hooks_of_a_service_if_the_switch_says_so() {
+    let service = Arc::new(crate::service::Service::new("lab", "shop", None));
+    let live = service.start(crate::service::Label::Blue, "one", 1, &Behaviour::default()).await.unwrap();
+    let of_service = Target::Service(ServiceTarget {
+        service,
+        live,
+        target_groups: ["one".to_owned(), "two".to_owned()],
+        next_version: Behaviour::default(),
+        termination_wait_minutes: 0.0,
+        listener_rules: ListenerRules::default(),
+    });
+    for (rollback_hooks, calls) in [(RollbackHooks::Called, true), (RollbackHooks::NotCalled, false)] {
+        let mut group = World::new(CANARY, |_| {}).group();
+        group.doubts.rollback_hooks = rollback_hooks;
+        assert!(!group.calls_hooks_in_rollback(), "of a function they are never called");
+        group.target = of_service.clone();
+        assert_eq!(group.calls_hooks_in_rollback(), calls);
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::model::{DeploymentRecord, EventRecord, Group, Status};
 use super::target::{FunctionTarget, ServiceTarget, Target};
+use crate::doubts::FunctionWeights;
 use crate::load_balancer::ListenerKind;
 use crate::service::{Label, TaskSet};
 
@@ -72,7 +73,8 @@ fn add_service(info: &mut Value, target: &ServiceTarget) {
 }
 
 /// A deployment's target.
-pub(super) fn target(record: &DeploymentRecord, target: &Target) -> Value {
+pub(super) fn target(record: &DeploymentRecord, group: &Group) -> Value {
+    let target = &group.target;
     let status = match record.status {
         Status::Created => "Pending",
         Status::InProgress => "InProgress",
@@ -97,18 +99,22 @@ pub(super) fn target(record: &DeploymentRecord, target: &Target) -> Value {
             json!({"deploymentTargetType": "ECSTarget", "ecsTarget": info})
         }
         Target::Function(target) => {
-            info["lambdaFunctionInfo"] = function_info(record, target);
+            info["lambdaFunctionInfo"] = function_info(record, target, group.doubts.function_weights);
             json!({"deploymentTargetType": "LambdaTarget", "lambdaTarget": info})
         }
     }
 }
 
-fn function_info(record: &DeploymentRecord, target: &FunctionTarget) -> Value {
+fn function_info(record: &DeploymentRecord, target: &FunctionTarget, written: FunctionWeights) -> Value {
+    let weight = match written {
+        // Where ECS has percent.
+        FunctionWeights::Fraction => record.green_weight / 100.0,
+        FunctionWeights::Percent => record.green_weight,
+    };
     let mut info = json!({
         "functionName": target.function.name,
         "functionAlias": target.function.alias,
-        // A fraction, where ECS has percent.
-        "targetVersionWeight": record.green_weight / 100.0,
+        "targetVersionWeight": weight,
     });
     let versions = record.versions.as_ref();
     set(&mut info, "currentVersion", versions.map(|versions| versions.current.clone()));

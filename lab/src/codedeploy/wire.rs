@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use super::model::{DeploymentRecord, EventStatus, Status, Stop};
 use super::shift::{Platform, Shift};
 use super::told::{self, seconds, set};
 use crate::api::ApiError;
+use crate::doubts::{EventStates, FinishedEvents, StopInTerminationWait};
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -80,6 +82,7 @@ impl CodeDeploy {
             "computePlatform": record.platform.as_str(),
             "deploymentStyle": {"deploymentType": "BLUE_GREEN", "deploymentOption": "WITH_TRAFFIC_CONTROL"},
         });
+        set(&mut info, "startTime", record.events.iter().find_map(|event| event.started).map(seconds));
         set(&mut info, "completeTime", record.completed.map(seconds));
         set(
             &mut info,
@@ -198,7 +201,7 @@ impl CodeDeploy {
     /// The targets of a deployment: one service or one function.
     fn targets(&self, id: &str) -> Result<Vec<(String, Value)>, ApiError> {
         let mut state = self.lock();
-        let record = state.deployment_mut(id)?.clone();
+        let mut record = state.deployment_mut(id)?.clone();
         if record.status == Status::Created {
             return Err(ApiError::client(
                 "DeploymentNotStartedException",
@@ -206,7 +209,14 @@ impl CodeDeploy {
             ));
         }
         let group = state.group_mut(&record.application, &record.group)?;
-        Ok(vec![(group.target.id(), told::target(&record, &group.target))])
+        if group.doubts.event_states == EventStates::Late {
+            let at = Timestamp::now().saturating_sub(self.pace.minute / 3).unwrap_or(Timestamp::MIN);
+            record = record.seen_at(at);
+        }
+        if group.doubts.finished_events == FinishedEvents::Gone && record.status.is_over() {
+            record.events.clear();
+        }
+        Ok(vec![(group.target.id(), told::target(&record, group))])
     }
 
     /// The hook's report. The first one counts; all seven errors of the API are told apart.
@@ -254,8 +264,10 @@ impl CodeDeploy {
     fn stop_deployment(&self, input: &Input) -> Result<Value, ApiError> {
         let id = deployment_id(input)?;
         let mut state = self.lock();
-        let record = state.deployment_mut(id)?;
-        if record.status.is_over() {
+        let record = state.deployment_mut(id)?.clone();
+        let stop = state.group_mut(&record.application, &record.group)?.doubts.stop_in_termination_wait;
+        let is_too_late = stop == StopInTerminationWait::Refused && record.waits_for_termination();
+        if record.status.is_over() || is_too_late {
             return Err(ApiError::client(
                 "DeploymentAlreadyCompletedException",
                 format!("The deployment {id} has already completed"),

@@ -12,6 +12,7 @@ use super::record::{
 };
 use super::{Known, State};
 use crate::api::{ACCOUNT, REGION};
+use crate::doubts::StageBeforeStep;
 use crate::lambda::function_arn;
 
 /// Name of the only container of the lab's tasks.
@@ -90,7 +91,7 @@ pub(super) fn brief(record: &ServiceDeploymentRecord) -> Value {
 /// The stage's name as this service's ECS shows it.
 fn shown(stage: Stage, service: &EcsService) -> &'static str {
     match stage {
-        Stage::PreProductionTrafficShift if !service.doubts.pre_production_shown => {
+        Stage::PreProductionTrafficShift if service.doubts.stage_before_step == StageBeforeStep::NotShown => {
             Stage::ProductionTrafficShift.as_str()
         }
         stage => stage.as_str(),

@@ -6,13 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::hooks::{Asked, rest};
-use super::model::{EcsService, ProductionHook, Route, Stage, Strategy};
+use super::model::{EcsService, Route, Stage, Strategy};
 use super::record::{
     MonitorStatus, Revision, ServiceDeploymentRecord, ServiceDeploymentStatus as Status, StopType,
     new_deployment_id, revision_arn,
 };
 use super::{Ecs, EcsHappening};
 use crate::api::ApiError;
+use crate::doubts::{LastStepHook, ProductionHook, WeightsBeforeStep};
 
 /// How often alarms are looked at.
 const ALARM_POLL: Duration = Duration::from_millis(250);
@@ -155,8 +156,12 @@ impl Run {
         let mut before = 0.0;
         for (index, &(weight, bake)) in steps.iter().enumerate() {
             let is_last_of_many = index > 0 && index + 1 == steps.len();
-            if !is_last_of_many || doubts.pre_production_on_last_step {
-                let current = Asked { test: None, production: Some(before) };
+            if !is_last_of_many || doubts.last_step_hook == LastStepHook::Called {
+                let told = match doubts.weights_before_step {
+                    WeightsBeforeStep::Current => before,
+                    WeightsBeforeStep::Requested => weight,
+                };
+                let current = Asked { test: None, production: Some(told) };
                 let stage = Stage::PreProductionTrafficShift;
                 self.stage(stage, self.hooks(stage, current)).await?;
             }
@@ -167,7 +172,7 @@ impl Run {
                     hooks().await?;
                 }
                 self.set_production(weight)?;
-                if doubts.production_hook == ProductionHook::AfterShiftBeforeBake {
+                if doubts.production_hook == ProductionHook::AfterShift {
                     hooks().await?;
                 }
                 self.sleep(bake).await?;

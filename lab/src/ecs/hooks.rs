@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::EcsHappening;
 use super::engine::{Failure, Run};
-use super::model::{DetailsCarried, EcsHook, HookTarget, Stage, TimeoutAction, WeightNumbers};
+use super::model::{EcsHook, HookTarget, Stage, TimeoutAction};
 use super::record::{HookRecord, HookStatus, Side, service_arn};
+use crate::doubts::{CallBackDelay, EventWeights, HookDetails};
 use crate::lambda::function_arn;
 use crate::stepfunctions::TaskError;
 
@@ -44,7 +45,7 @@ impl Run {
         let limit = hook
             .timeout_minutes
             .map_or(self.ecs.pace.hook_timeout, |minutes| self.ecs.pace.minute.mul_f64(minutes));
-        let id = self.open(index, hook, limit);
+        let id = self.open(index, hook);
         let done = async {
             match &hook.target {
                 HookTarget::Function(name) => self.call(index, hook, name, stage, asked).await,
@@ -74,9 +75,10 @@ impl Run {
     ) -> Result<(), String> {
         // That all invocations at a stage have one id is the lab's choice.
         let execution_id = uuid::Uuid::new_v4().to_string();
-        let mut returned = match self.service.doubts.hook_details_carried {
-            DetailsCarried::WithinStageOnly => Map::new(),
-            DetailsCarried::WholeDeployment => self
+        let doubts = self.service.doubts;
+        let mut returned = match doubts.hook_details {
+            HookDetails::WithinStage | HookDetails::Never => Map::new(),
+            HookDetails::WholeDeployment => self
                 .update(|record| record.returned_details.get(&index).cloned())
                 .flatten()
                 .unwrap_or_default(),
@@ -102,8 +104,11 @@ impl Run {
                     return Err(format!("{} returned FAILED status.", told_as(&hook.target)));
                 }
                 Ok(Answer::InProgress { delay, details }) => {
-                    returned.extend(details);
-                    self.update(|record| record.returned_details.insert(index, returned.clone()));
+                    if doubts.hook_details != HookDetails::Never {
+                        returned.extend(details);
+                        self.update(|record| record.returned_details.insert(index, returned.clone()));
+                    }
+                    let delay = delay.filter(|_| doubts.call_back_delay == CallBackDelay::Read);
                     tokio::time::sleep(delay.unwrap_or(self.ecs.pace.default_delay)).await;
                 }
                 // The words are ECS's, also where the function never answered.
@@ -135,14 +140,17 @@ impl Run {
     }
 
     /// Notes that a hook is called; its id.
-    fn open(&self, index: usize, hook: &EcsHook, limit: Duration) -> String {
+    fn open(&self, index: usize, hook: &EcsHook) -> String {
         let (id, target_arn, status) = match &hook.target {
             HookTarget::Function(name) => {
                 (format!("ecs-hook-{index}"), Some(arn_of(name)), HookStatus::InProgress)
             }
             HookTarget::Wait(id) => (id.clone(), None, HookStatus::AwaitingAction),
         };
-        let expires = Timestamp::now().saturating_add(limit).unwrap_or(Timestamp::MAX);
+        // In real minutes, as the limit itself is told: however quick the lab is, both together tell when it began.
+        let minutes = hook.timeout_minutes.unwrap_or(1440.0);
+        let told = Duration::from_secs_f64(60.0 * minutes.round());
+        let expires = Timestamp::now().saturating_add(told).unwrap_or(Timestamp::MAX);
         self.update(|record| {
             record.hooks.retain(|known| known.id != id);
             record.hooks.push(HookRecord {
@@ -206,10 +214,10 @@ impl Run {
     }
 
     fn number(&self, weight: f64) -> Value {
-        match self.service.doubts.weights {
-            WeightNumbers::Integers => json!(weight.round() as u64),
-            WeightNumbers::AsNeeded if weight.fract() == 0.0 => json!(weight as u64),
-            WeightNumbers::Fractions | WeightNumbers::AsNeeded => json!(weight),
+        match self.service.doubts.event_weights {
+            EventWeights::Integers => json!(weight.round() as u64),
+            EventWeights::AsNeeded if weight.fract() == 0.0 => json!(weight as u64),
+            EventWeights::Fractions | EventWeights::AsNeeded => json!(weight),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Amazon ECS as its own deployment controller: services, revisions and service deployments behind the real API.
 //!
 //! What a stage does is in `engine`, `tasks` and `rollback`, how hooks are called in `hooks`, and what goes over the wire
-//! in `wire` and `describe`. Where nobody has seen what ECS does, [`EcsDoubts`] has a switch.
+//! in `wire` and `describe`. Where nobody has seen what ECS does, [`crate::doubts`] has a switch.
 
 mod describe;
 mod engine;
@@ -23,8 +23,8 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 pub use model::{
-    CircuitBreaker, DetailsCarried, EcsAlarms, EcsDoubts, EcsHook, EcsService, HookTarget, ProductionHook,
-    Route, Routing, Stage, Strategy, TimeoutAction, WeightNumbers,
+    CircuitBreaker, EcsAlarms, EcsHook, EcsService, HookTarget, Route, Routing, Stage, Strategy,
+    TimeoutAction,
 };
 pub use record::{
     HookRecord, HookStatus, MonitorStatus, Revision, RollbackRecord, ServiceDeploymentRecord,

@@ -1,11 +1,11 @@
-//! What a user configures: services, strategies, hooks, alarms; and what nobody has confirmed about ECS, as switches.
+//! What a user configures: services, strategies, hooks, alarms.
 
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::application::Behaviour;
+use crate::doubts::Doubts;
 use crate::load_balancer::ListenerKind;
 use crate::service::{Service, TaskSet};
 
@@ -260,7 +260,7 @@ pub struct EcsService {
     /// How the next version will behave.
     pub next_version: Behaviour,
     /// What ECS does where nobody has looked.
-    pub doubts: EcsDoubts,
+    pub doubts: Doubts,
 }
 
 impl EcsService {
@@ -279,77 +279,7 @@ impl EcsService {
             alarms: None,
             circuit_breaker: None,
             next_version: Behaviour::default(),
-            doubts: EcsDoubts::default(),
-        }
-    }
-}
-
-/// When hooks at `PRODUCTION_TRAFFIC_SHIFT` are called.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProductionHook {
-    /// Before the step's traffic shifts.
-    BeforeShift,
-    /// After it has shifted, before the step bakes.
-    #[default]
-    AfterShiftBeforeBake,
-    /// After the step has baked.
-    AfterBake,
-}
-
-/// How traffic weights are written in a hook's event.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WeightNumbers {
-    /// Rounded: 0.1 % is 0.
-    Integers,
-    /// Always with a point: 100.0.
-    Fractions,
-    /// Without a point where they are whole, as in all public samples.
-    #[default]
-    AsNeeded,
-}
-
-/// How long `hookDetails` that a hook returned with `IN_PROGRESS` are passed on to it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DetailsCarried {
-    /// To its next invocations at the same stage and step.
-    WithinStageOnly,
-    /// To all its further invocations in the deployment.
-    #[default]
-    WholeDeployment,
-}
-
-/// What nobody has confirmed of ECS. The defaults are the most plausible; a gate must hold with any of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EcsDoubts {
-    /// When hooks at `PRODUCTION_TRAFFIC_SHIFT` are called.
-    pub production_hook: ProductionHook,
-    /// How weights are written in a hook's event.
-    pub weights: WeightNumbers,
-    /// How long returned `hookDetails` are passed on.
-    pub hook_details_carried: DetailsCarried,
-    /// Whether hooks at `PRE_PRODUCTION_TRAFFIC_SHIFT` are called before the step to 100 % too.
-    pub pre_production_on_last_step: bool,
-    /// Whether `lifecycleStage` says `PRE_PRODUCTION_TRAFFIC_SHIFT`. The API's text lists it and its enumeration does not;
-    /// if false, `PRODUCTION_TRAFFIC_SHIFT` is said in its stead.
-    pub pre_production_shown: bool,
-    /// Whether `SERVICE_DEPLOYMENT_FAILED` is sent for every failure; the documentation promises it only with a
-    /// circuit breaker.
-    pub always_sends_failed: bool,
-}
-
-impl Default for EcsDoubts {
-    fn default() -> Self {
-        Self {
-            production_hook: ProductionHook::default(),
-            weights: WeightNumbers::default(),
-            hook_details_carried: DetailsCarried::default(),
-            pre_production_on_last_step: true,
-            pre_production_shown: true,
-            always_sends_failed: true,
+            doubts: Doubts::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::model::{Stage, Strategy};
 use super::record::{
     MonitorStatus, Revision, RollbackRecord, ServiceDeploymentRecord, ServiceDeploymentStatus as Status,
 };
+use crate::doubts::{FailedEvent, FailedInRollback, RollbackStages};
 
 impl Run {
     pub(super) async fn fail(&self, failure: Failure) {
@@ -74,16 +75,14 @@ impl Run {
             if reached(Stage::ProductionTrafficShift) || failed.target.production_weight > 0.0 {
                 self.stage(Stage::ProductionTrafficShift, async {
                     self.set_production(0.0)?;
-                    let none = Asked { test: None, production: Some(0.0) };
-                    self.hooks(Stage::ProductionTrafficShift, none).await
+                    self.hooks_on_the_way_back(Stage::ProductionTrafficShift).await
                 })
                 .await?;
             }
             if reached(Stage::TestTrafficShift) {
                 self.stage(Stage::TestTrafficShift, async {
                     self.set_test(0.0)?;
-                    let none = Asked { test: Some(0.0), production: None };
-                    self.hooks(Stage::TestTrafficShift, none).await
+                    self.hooks_on_the_way_back(Stage::TestTrafficShift).await
                 })
                 .await?;
             }
@@ -94,6 +93,17 @@ impl Run {
         Ok(())
     }
 
+    async fn hooks_on_the_way_back(&self, stage: Stage) -> Result<(), Failure> {
+        let doubts = self.service.doubts;
+        let of_test = stage == Stage::TestTrafficShift;
+        if of_test && doubts.rollback_stages == RollbackStages::Production {
+            return Ok(());
+        }
+        let asked = Asked { test: of_test.then_some(0.0), production: (!of_test).then_some(0.0) };
+        let answered = self.hooks(stage, asked).await;
+        if doubts.failed_in_rollback == FailedInRollback::Ignored { Ok(()) } else { answered }
+    }
+
     async fn roll_back_tasks(&self, green: &str, blue: &str) -> Result<(), Failure> {
         let Some(blue) = self.revision(blue)?.tasks else { return Ok(()) };
         let green = self.revision(green)?.tasks;
@@ -101,7 +111,8 @@ impl Run {
     }
 
     fn tell_failure(&self, record: &ServiceDeploymentRecord, reason: &str) {
-        if !self.service.doubts.always_sends_failed && self.service.circuit_breaker.is_none() {
+        let needs_breaker = self.service.doubts.failed_event == FailedEvent::WithCircuitBreaker;
+        if needs_breaker && self.service.circuit_breaker.is_none() {
             return;
         }
         let opened = record.circuit_breaker == MonitorStatus::Triggered;

@@ -105,6 +105,7 @@ impl AliasedFunction {
 
     /// Invokes a version by its number, the alias, or without a qualifier what was published last.
     pub async fn invoke(&self, qualifier: Option<&str>, payload: &[u8]) -> Result<Answer, ApiError> {
+        let between = self.is_between_versions();
         let (version, behaviour) = self.resolve(qualifier)?;
         let at = Timestamp::now();
         let latency = behaviour.draw_latency();
@@ -114,7 +115,7 @@ impl AliasedFunction {
         let milliseconds = latency.as_secs_f64() * 1000.0;
         if qualifier == Some(&self.alias) {
             let errors = f64::from(u8::from(failed));
-            self.meter.through_alias(&version, at, 1.0, errors, &[(milliseconds, 1.0)]);
+            self.meter.through_alias(&version, between, at, 1.0, errors, &[(milliseconds, 1.0)]);
         } else {
             self.meter.direct(qualifier, at, failed, milliseconds);
         }

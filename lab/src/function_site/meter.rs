@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::cloudwatch::CloudWatch;
+use crate::doubts::VersionMetrics;
 
 const NAMESPACE: &str = "AWS/Lambda";
 
@@ -14,19 +15,28 @@ pub struct Meter {
     function: String,
     alias: String,
     cloudwatch: Arc<CloudWatch>,
+    version_metrics: VersionMetrics,
 }
 
 impl Meter {
     /// Records the function of this name, which has this alias.
     pub fn new(function: &str, alias: &str, cloudwatch: Arc<CloudWatch>) -> Self {
-        Self { function: function.to_owned(), alias: alias.to_owned(), cloudwatch }
+        let version_metrics = VersionMetrics::default();
+        Self { function: function.to_owned(), alias: alias.to_owned(), cloudwatch, version_metrics }
     }
 
-    /// Invocations of the alias at one time that one version executed. `times` are milliseconds, and how many took so
-    /// long.
+    /// The same with an answer to when versions have metrics of their own.
+    #[must_use]
+    pub fn doubted(self, version_metrics: VersionMetrics) -> Self {
+        Self { version_metrics, ..self }
+    }
+
+    /// Invocations of the alias at one time that one version executed, and whether the alias pointed to two. `times` are
+    /// milliseconds, and how many took so long.
     pub fn through_alias(
         &self,
         version: &str,
+        between_versions: bool,
         at: Timestamp,
         invocations: f64,
         errors: f64,
@@ -38,7 +48,9 @@ impl Meter {
             ("Resource", resource.as_str()),
             ("ExecutedVersion", version),
         ];
-        self.record(&[&dimensions[..1], &dimensions[..2], &dimensions], at, invocations, errors, times);
+        let sets = [&dimensions[..1], &dimensions[..2], &dimensions];
+        let of_versions = between_versions || self.version_metrics == VersionMetrics::Always;
+        self.record(if of_versions { &sets } else { &sets[..2] }, at, invocations, errors, times);
     }
 
     /// One invocation of a version by its number, or of the function without a qualifier. It does not count for the alias.

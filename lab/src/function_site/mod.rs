@@ -48,7 +48,8 @@ pub(crate) fn start(account: &Account, spec: SiteSpec) -> Result<Site> {
         bail!("only CodeDeploy deploys functions");
     };
     let services = &account.services;
-    let meter = Meter::new(&spec.name, ALIAS, Arc::clone(&services.cloudwatch));
+    let meter =
+        Meter::new(&spec.name, ALIAS, Arc::clone(&services.cloudwatch)).doubted(spec.doubts.version_metrics);
     let live = if spec.first_deployment { &spec.green } else { &spec.blue };
     let function = Arc::new(AliasedFunction::new(&spec.name, ALIAS, live, meter));
     let version = function.live();
@@ -75,8 +76,7 @@ pub(crate) fn start(account: &Account, spec: SiteSpec) -> Result<Site> {
         hooks,
         alarms: spec.alarms,
         auto_rollback: AutoRollback { on_failure: true, on_alarm: true },
-        // Seen on AWS: a rollback tells that both events succeeded, and calls nobody.
-        hooks_in_rollback: false,
+        doubts: spec.doubts,
         last_successful: None,
     });
     if !spec.first_deployment {

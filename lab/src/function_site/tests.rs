@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::application::Behaviour;
 use crate::cloudwatch::{CloudWatch, Protocol};
+use crate::doubts::VersionMetrics;
 use crate::lambda::{Lambda, function_arn};
 use crate::load_balancer::http::testing::eventually;
 
@@ -70,6 +71,25 @@ async fn an_invocation_of_a_version_does_not_count_for_the_alias() {
     assert_eq!(errors(&[ALL[0], ("Resource", "shop:2")]), Some(1.0));
     assert_eq!(errors(&ALL[..2]), None);
     assert_eq!(errors(&[ALL[0], ALL[1], ("ExecutedVersion", "2")]), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_an_alias_with_one_version_has_metrics_of_it_is_a_switch() {
+    for (version_metrics, alone, together) in
+        [(VersionMetrics::Always, Some(1.0), Some(2.0)), (VersionMetrics::BetweenVersions, None, Some(1.0))]
+    {
+        let cloudwatch = Arc::new(CloudWatch::new(Duration::ZERO));
+        let meter = Meter::new("shop", "live", Arc::clone(&cloudwatch)).doubted(version_metrics);
+        let function = AliasedFunction::new("shop", "live", &behaviour(20.0, 0.0), meter);
+        function.publish(&behaviour(20.0, 0.0));
+        function.invoke(Some("live"), b"{}").await.unwrap();
+        assert_eq!(read(&cloudwatch, "Invocations", "Sum", &ALL), alone, "{version_metrics:?}");
+        // So small a share is never drawn.
+        function.shift("1", "2", 1e-12).unwrap();
+        function.invoke(Some("live"), b"{}").await.unwrap();
+        assert_eq!(read(&cloudwatch, "Invocations", "Sum", &ALL), together, "{version_metrics:?}");
+        assert_eq!(read(&cloudwatch, "Invocations", "Sum", &ALL[..2]), Some(2.0));
+    }
 }
 
 #[tokio::test(start_paused = true)]

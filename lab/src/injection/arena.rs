@@ -19,7 +19,8 @@ use crate::account::{Account, AccountSpec, SECRET_ACCESS_KEY};
 use crate::application::Behaviour;
 use crate::cloudwatch::CloudWatch;
 use crate::codedeploy::{DeploymentRecord, Hook, Pace, Shift, Status};
-use crate::ecs::{EcsDoubts, Strategy};
+use crate::doubts::Doubts;
+use crate::ecs::Strategy;
 use crate::fault::Rule;
 use crate::lambda::{Invocation, LogLine, Process};
 use crate::load_balancer::{LoadBalancer, TargetState};
@@ -65,6 +66,7 @@ impl Arena {
             ingestion_delay: Duration::ZERO,
             retry_delays: [Duration::from_millis(50); 2],
             port: 0,
+            doubts: Doubts::default(),
         })
         .await?;
         account.services.parameters.put("/shiftgate/token", SECRET, true);
@@ -80,8 +82,7 @@ impl Arena {
             sites.insert(stage.function(), Site::start(&account, site(stage)).await?);
         }
         let strategy = Strategy::Canary { percent: 10.0, bake_minutes: 1e6 };
-        let controller =
-            Controller::Ecs { strategy, hooks: Vec::new(), bake_minutes: 0.0, doubts: EcsDoubts::default() };
+        let controller = Controller::Ecs { strategy, hooks: Vec::new(), bake_minutes: 0.0 };
         sites.insert("ecs-lifecycle", Site::start(&account, spec("native", controller)).await?);
         let native = account.services.ecs.deploy(CLUSTER, "native", None)?;
         let arena = Self { account, sites, native, project: project.to_owned() };
@@ -451,12 +452,15 @@ fn spec(name: &str, controller: Controller) -> SiteSpec {
         requests_per_second: 0.0,
         past: PAST,
         test_listener: true,
+        rule: false,
         first_deployment: false,
         blue: Behaviour::default(),
         green: Behaviour::default(),
         controller,
+        termination_wait_minutes: 0.0,
         alarms: Vec::new(),
         policy: None,
+        doubts: Doubts::default(),
     }
 }
 

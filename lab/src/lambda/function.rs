@@ -118,7 +118,12 @@ impl Function {
         init: Option<Duration>,
     ) -> (Invocation, Usage) {
         let started = Instant::now();
-        let invocation = sandbox.serve(request, self.take_kill()).await;
+        let kill = self.take_kill();
+        let invocation = sandbox.serve(request, kill).await;
+        if kill.is_some() && invocation.leaves_process_alive() {
+            // It was over before its time had come, such as a question about permissions; the next one is meant.
+            lock(&self.trouble).kills += 1;
+        }
         let usage = Usage { duration: started.elapsed(), init, peak_megabytes: sandbox.peak_megabytes() };
         if invocation.leaves_process_alive() {
             lock(&self.idle).push(sandbox);

@@ -146,32 +146,47 @@ impl Lambda {
     }
 
     /// Hands an event to the function `name` and does not wait. A failed event is tried twice more, unchanged, unless the
-    /// function is only pretended.
-    pub fn invoke_async(&self, name: &str, payload: Vec<u8>) -> Result<(), ApiError> {
+    /// function is only pretended. The receiver is told when it first ends with an error; else its sender goes away.
+    pub fn invoke_async(&self, name: &str, payload: Vec<u8>) -> Result<oneshot::Receiver<()>, ApiError> {
+        let (failure, failures) = oneshot::channel();
         let (bare, qualifier) = name_and_qualifier(name);
         if let Some(function) = self.aliased(bare) {
             function.check(qualifier)?;
             let qualifier = qualifier.map(str::to_owned);
-            self.spawn(async move { drop(function.invoke(qualifier.as_deref(), &payload).await) });
-            return Ok(());
+            self.spawn(async move {
+                if function.invoke(qualifier.as_deref(), &payload).await.is_ok_and(|answer| answer.failed) {
+                    let _ = failure.send(());
+                }
+            });
+            return Ok(failures);
         }
-        self.begin(name, payload).map(drop)
+        self.begin(name, payload, failure)?;
+        Ok(failures)
     }
 
     /// The same for a program, and waits until it has answered or every try has failed; the last of the invocations is what
     /// counts.
     pub async fn deliver(&self, name: &str, payload: Vec<u8>) -> Result<Vec<Invocation>, ApiError> {
-        self.begin(name, payload)?.await.map_err(|_| cut_off())
+        let (unheard, _) = oneshot::channel();
+        self.begin(name, payload, unheard)?.await.map_err(|_| cut_off())
     }
 
-    /// Serves an asynchronous event in the background.
-    fn begin(&self, name: &str, payload: Vec<u8>) -> Result<oneshot::Receiver<Vec<Invocation>>, ApiError> {
+    /// Serves an asynchronous event in the background. `failure` is told when the first try fails.
+    fn begin(
+        &self,
+        name: &str,
+        payload: Vec<u8>,
+        failure: oneshot::Sender<()>,
+    ) -> Result<oneshot::Receiver<Vec<Invocation>>, ApiError> {
         let function = self.function(name)?;
         let retry_delays = self.retry_delays;
         let (ended, served) = oneshot::channel();
         self.spawn(async move {
             let request = Request::new(payload);
             let mut invocations = vec![function.run(&request).await];
+            if invocations.iter().any(|first| first.error.is_some()) {
+                let _ = failure.send(());
+            }
             for delay in retry_delays {
                 if invocations.last().is_none_or(|last| last.error.is_none()) {
                     break;
@@ -229,7 +244,8 @@ impl Lambda {
         }
     }
 
-    /// A fault: kills the process `after` this long in each of the next `times` invocations of the function `name`.
+    /// A fault: kills the process `after` this long in each of the next `times` invocations of the function `name` that last
+    /// as long.
     pub fn kill_next(&self, name: &str, after: Duration, times: u32) -> Result<(), ApiError> {
         self.function(name)?.kill_next(after, times);
         Ok(())

@@ -12,7 +12,8 @@ use shiftgate::event::LifecycleStage;
 use shiftgate_lab::account::{Account, AccountSpec};
 use shiftgate_lab::application::Behaviour;
 use shiftgate_lab::codedeploy::{EventStatus, Hook, Pace, Shift};
-use shiftgate_lab::ecs::{EcsDoubts, EcsService, ServiceDeploymentStatus, Strategy};
+use shiftgate_lab::doubts::Doubts;
+use shiftgate_lab::ecs::{EcsService, ServiceDeploymentStatus, Strategy};
 use shiftgate_lab::lambda::{FunctionError, Invocation};
 use shiftgate_lab::service::{Label, Service};
 use shiftgate_lab::site::{CLUSTER, Controller, PAST, Site, SiteSpec};
@@ -97,6 +98,18 @@ impl Waiting {
         Self { account, site, event, execution }
     }
 
+    /// The same as [`Self::at`] with something else about the service; the deployments shift all traffic at once.
+    pub async fn changed(event: &'static str, change: impl FnOnce(&mut SiteSpec)) -> Self {
+        let account = account(Duration::from_mins(1)).await;
+        let execution = format!("{event}-execution");
+        let hooks = BTreeMap::from([(event, Hook::Wait(execution.clone()))]);
+        let mut spec = site_spec(Controller::CodeDeploy { shift: Shift::AllAtOnce, hooks });
+        change(&mut spec);
+        let site = Site::start(&account, spec).await.unwrap();
+        account.services.cloudwatch.set_alarm_state("group-alarm", false);
+        Self { account, site, event, execution }
+    }
+
     /// Starts a deployment and waits until it waits at the hook; returns its id.
     pub async fn deploy(&self) -> String {
         let codedeploy = &self.account.services.codedeploy;
@@ -170,8 +183,7 @@ impl EcsWaiting {
     pub async fn with(first_deployment: bool, strategy: Strategy, requests_per_second: f64) -> Self {
         let account = account(Duration::from_mins(1)).await;
         let bake_minutes = if matches!(strategy, Strategy::Rolling { .. }) { 300.0 } else { 0.0 };
-        let controller =
-            Controller::Ecs { strategy, hooks: Vec::new(), bake_minutes, doubts: EcsDoubts::default() };
+        let controller = Controller::Ecs { strategy, hooks: Vec::new(), bake_minutes };
         let spec = SiteSpec { first_deployment, requests_per_second, ..site_spec(controller) };
         let site = Site::start(&account, spec).await.unwrap();
         account.services.cloudwatch.set_alarm_state("group-alarm", false);
@@ -288,6 +300,7 @@ async fn account(hook_timeout: Duration) -> Account {
         ingestion_delay: Duration::ZERO,
         retry_delays: [Duration::from_millis(100); 2],
         port: 0,
+        doubts: Doubts::default(),
     })
     .await
     .unwrap();
@@ -304,12 +317,15 @@ fn site_spec(controller: Controller) -> SiteSpec {
         requests_per_second: 0.0,
         past: PAST,
         test_listener: true,
+        rule: false,
         first_deployment: false,
         blue: Behaviour::default(),
         green: Behaviour::default(),
         controller,
+        termination_wait_minutes: 0.0,
         alarms: vec!["group-alarm".to_owned()],
         policy: Some(POLICY.to_owned()),
+        doubts: Doubts::default(),
     }
 }
 

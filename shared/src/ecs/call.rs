@@ -36,6 +36,8 @@ pub struct Call {
     /// What was not as expected.
     pub caveats: Vec<Caveat>,
     resource: String,
+    /// Whether an earlier call has left anything.
+    is_carried: bool,
 }
 
 /// What an event is.
@@ -83,6 +85,7 @@ impl Call {
             tries: 0,
             caveats,
             resource: event["resourceArn"].as_str().unwrap_or_default().to_owned(),
+            is_carried: false,
         };
         match carried::read(&call.details, now) {
             Ok(Some(carried)) => call.take_over(&carried),
@@ -93,10 +96,18 @@ impl Call {
     }
 
     fn take_over(&mut self, carried: &Carried) {
+        self.is_carried = true;
         self.shift_began = carried.shift_began();
         if carried.stage == self.stage.as_str() && carried.weight == self.weight() {
             self.since = carried.since().unwrap_or(self.since);
             self.tries = carried.tries;
+        }
+    }
+
+    /// Takes over since when ECS has been calling this hook at this stage. What is carried goes first: it is ours.
+    pub fn waits_since(&mut self, hooks_began: Timestamp) {
+        if !self.is_carried {
+            self.since = self.since.min(hooks_began);
         }
     }
 
@@ -283,6 +294,20 @@ mod tests {
         let next = again("PRODUCTION_TRAFFIC_SHIFT", 20.0);
         assert_eq!((next.since, next.tries, next.shift_began), (at(1000), 0, Some(at(800))));
         assert_eq!(again("PRE_PRODUCTION_TRAFFIC_SHIFT", 10.0).since, at(1000));
+    }
+
+    #[test]
+    fn where_nothing_is_carried_ecs_says_since_when_it_calls() {
+        let shift =
+            |details: &Value| call(&event("PRODUCTION_TRAFFIC_SHIFT", &json!(10), &json!(90), details));
+        let mut first = shift(&Value::Null);
+        first.waits_since(at(900));
+        assert_eq!(first.since, at(900));
+        first.waits_since(at(2000));
+        assert_eq!(first.since, at(900), "another clock may be ahead");
+        let mut later = shift(&first.details_for_next(0));
+        later.waits_since(at(100));
+        assert_eq!(later.since, at(900));
     }
 
     proptest! {

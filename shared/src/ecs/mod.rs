@@ -153,6 +153,9 @@ impl<'a> Session<'a> {
         if deployment.is_rollback {
             return Ok(given_back());
         }
+        if let Some(hooks_began) = deployment.hooks_began {
+            self.call.waits_since(hooks_began);
+        }
         let (plan, source) = match self.call.policy() {
             Some(text) if environment.inline_policy.is_none() => load::plan_of(&text, Source::HookDetails)?,
             _ => hook::plan(self.aws, environment, &deployment).await?,

@@ -18,7 +18,7 @@ use crate::report::About;
 use crate::rollout::Front;
 use crate::shift::{self, Look};
 use crate::smoke::{self, Depth};
-use crate::verdict::{Finding, Findings, Outcome};
+use crate::verdict::{Caveat, Finding, Findings, Outcome};
 use crate::{outlook, traffic};
 
 /// Weights that differ by less than this many percent are the same: a listener knows 1000 weights at most.
@@ -26,7 +26,8 @@ const SAME: f64 = 0.5;
 
 /// Before a step. Before the first it is a last look; later, what has been seen so far must not speak against green.
 pub async fn before(release: &mut Release, call: &mut Call) -> Result<Step, Fault> {
-    let green = weight(release, call);
+    // It is not known whether the event tells the weights of the moment or those of the step that comes.
+    let green = release.rollout.served.unwrap_or_else(|| weight(release, call));
     if green > 0.0 {
         return so_far(release, call, green).await;
     }
@@ -72,7 +73,7 @@ fn has_seen(release: &Release, call: &Call, now: Timestamp, findings: &Findings)
     release.plan.traffic.is_empty() || (findings.all_pass() && of_step.periods > 0)
 }
 
-/// Judges what there is without waiting for more. What cannot be told apart yet is left to the step that waits.
+/// Judges what there is without waiting for more. What cannot be told apart yet is told, and left to the step that waits.
 async fn so_far(release: &mut Release, call: &mut Call, green: f64) -> Result<Step, Fault> {
     let judged = format!("no regression so far, at {} % of the traffic", (green * 10.0).round() / 10.0);
     if green <= 0.0 {
@@ -85,7 +86,11 @@ async fn so_far(release: &mut Release, call: &mut Call, green: f64) -> Result<St
     if look.ends {
         return Ok(Step::Done(look.findings));
     }
-    Ok(Step::Done(Findings::new().and("traffic", Ok(vec![Finding::new("traffic", Outcome::Pass, judged)]))))
+    let mut judged = Finding::new("traffic", Outcome::Pass, judged);
+    let unclear = Vec::from(look.findings).into_iter().filter(|finding| finding.outcome != Outcome::Pass);
+    judged.caveats =
+        unclear.map(|finding| Caveat::NotClearYet { check: finding.check, why: finding.summary }).collect();
+    Ok(Step::Done(Findings::new().and("traffic", Ok(vec![judged]))))
 }
 
 /// When production traffic began to shift. Carried from earlier calls where ECS does that; else it is now when the first

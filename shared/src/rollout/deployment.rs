@@ -44,6 +44,8 @@ pub struct Deployment {
     pub started: Option<Timestamp>,
     /// When it ended.
     pub completed: Option<Timestamp>,
+    /// When ECS began to call the hooks that it calls now, where that is told.
+    pub hooks_began: Option<Timestamp>,
     /// Status in AWS's words.
     pub status: String,
 }
@@ -90,6 +92,7 @@ pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Faul
         ),
         started: timestamp(info.start_time),
         completed: timestamp(info.complete_time),
+        hooks_began: None,
         status: info.status.map_or_else(|| "Unknown".to_owned(), |status| status.as_str().to_owned()),
     })
 }

@@ -48,13 +48,17 @@ pub(super) async fn refresh(aws: &Aws, deployment: &Deployment, rollout: &mut Ro
 }
 
 fn take_over(target: &codedeploy::LambdaTarget, rollout: &mut Rollout) -> Result<(), Fault> {
-    // A fraction, unlike the weights of ECS.
-    let green = 100.0 * target.lambda_function_info.as_ref().map_or(0.0, |info| info.target_version_weight);
+    let green = percent(target.lambda_function_info.as_ref().map_or(0.0, |info| info.target_version_weight));
     let share = |weight| Some(TaskSet { weight, ..TaskSet::default() });
     rollout.blue.tasks = share(100.0 - green);
     rollout.green.tasks = share(green);
     rollout.events = lifecycle_events(target.lifecycle_events())?;
     Ok(())
+}
+
+/// A fraction, unlike the weights of ECS; only the one of the whole was ever seen. What exceeds it is percent.
+fn percent(weight: f64) -> f64 {
+    if weight > 1.0 { weight } else { 100.0 * weight }
 }
 
 /// The target's id is the function's name, which nothing else tells.

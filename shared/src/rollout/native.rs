@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_ecs::types::{self as ecs, ServiceDeploymentStatus as Status};
 use aws_sdk_elasticloadbalancingv2::types as elb;
+use jiff::{SignedDuration, Timestamp};
 
 use super::deployment::{not_found, timestamp};
 use super::discover::{self, LISTENERS, TARGET_GROUPS, listener, target_group};
@@ -21,6 +22,8 @@ const TEST_HEADER: &str = "x-amzn-ecs-blue-green-test";
 /// Steps of a shift whose configuration leaves them out, as ECS fills them in: percent and minutes.
 const CANARY: (f64, i32) = (5.0, 10);
 const LINEAR: (f64, i32) = (10.0, 6);
+/// Time that a hook has at a stage, where the service sets no limit.
+const HOOK_MINUTES: i32 = 1440;
 
 /// Asks ECS for the deployment.
 pub(super) async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Fault> {
@@ -42,6 +45,7 @@ pub(super) async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deploymen
         ),
         started: timestamp(found.started_at.or(found.created_at)),
         completed: timestamp(found.finished_at),
+        hooks_began: hooks_began(&found),
         status: status.map_or_else(|| "UNKNOWN".to_owned(), |status| status.as_str().to_owned()),
     })
 }
@@ -193,6 +197,23 @@ fn planned(found: &ecs::ServiceDeployment) -> Vec<Step> {
         }
         _ => Vec::new(),
     }
+}
+
+/// When ECS began to call the hooks that are in progress: when their time is over, less that time.
+fn hooks_began(found: &ecs::ServiceDeployment) -> Option<Timestamp> {
+    let configured = found.deployment_configuration()?.lifecycle_hooks();
+    let began = |hook: &ecs::DeploymentLifecycleHookDetail| {
+        let wanted = hook.target_arn()?;
+        let limit = configured.iter().find(|known| known.hook_target_arn() == Some(wanted))?;
+        let limit = limit.timeout_configuration().and_then(|limit| limit.timeout_in_minutes);
+        let limit = SignedDuration::from_mins(limit.unwrap_or(HOOK_MINUTES).into());
+        timestamp(hook.expires_at)?.checked_sub(limit).ok()
+    };
+    let running = found
+        .lifecycle_hook_details()
+        .iter()
+        .filter(|hook| hook.status == Some(ecs::DeploymentLifecycleHookStatus::InProgress));
+    running.filter_map(began).max()
 }
 
 fn alarms(found: &ecs::ServiceDeployment) -> Vec<String> {
@@ -486,6 +507,37 @@ mod tests {
         assert!(colours(Some(None), None).unwrap_err().contains("which target group"));
         let alone = target_group_arns(&id, &pair.build(), Some(&revision(None)), &revision(None)).unwrap();
         assert_eq!(alone, ["one".to_owned(), "one".to_owned()]);
+    }
+
+    #[test]
+    fn the_end_of_a_hook_s_time_tells_when_it_began() {
+        let configured = |arn: &str, minutes: Option<i32>| {
+            let limit = ecs::DeploymentLifecycleHookTimeoutConfiguration::builder()
+                .set_timeout_in_minutes(minutes)
+                .build();
+            let hook = ecs::DeploymentLifecycleHook::builder().hook_target_arn(arn);
+            hook.timeout_configuration(limit).build()
+        };
+        let configuration = ecs::DeploymentConfiguration::builder()
+            .lifecycle_hooks(configured("short", Some(30)))
+            .lifecycle_hooks(configured("usual", None))
+            .build();
+        let began = |arn: &str, status: &str, expires: i64| {
+            let hook = ecs::DeploymentLifecycleHookDetail::builder()
+                .target_arn(arn)
+                .status(status.into())
+                .expires_at(aws_sdk_ecs::primitives::DateTime::from_secs(expires))
+                .build();
+            let found = ecs::ServiceDeployment::builder()
+                .deployment_configuration(configuration.clone())
+                .lifecycle_hook_details(hook)
+                .build();
+            hooks_began(&found).map(Timestamp::as_second)
+        };
+        assert_eq!(began("short", "IN_PROGRESS", 10_000), Some(10_000 - 30 * 60));
+        assert_eq!(began("usual", "IN_PROGRESS", 100_000), Some(100_000 - 24 * 3600));
+        assert_eq!(began("usual", "SUCCEEDED", 100_000), None, "of an earlier stage");
+        assert_eq!(began("another", "IN_PROGRESS", 100_000), None, "its limit is not known");
     }
 
     #[test]

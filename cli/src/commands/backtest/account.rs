@@ -107,6 +107,12 @@ impl Shift {
         let baked = rollout.event("AfterAllowTraffic").and_then(|event| event.ended);
         Some(Self { began, ended, over: baked.map_or(ended, |baked| baked.max(ended)) })
     }
+
+    /// All of the deployment, of which nobody knows when its traffic shifted: no time to learn from.
+    fn whole(deployment: &Deployment) -> Option<Self> {
+        let (began, ended) = deployment.started.zip(deployment.completed)?;
+        Some(Self { began, ended, over: ended })
+    }
 }
 
 /// The releases that were read, and when any traffic shifted, also that of rollbacks.
@@ -139,6 +145,12 @@ impl Reader<'_> {
                 }
                 Err(fault) => return Err(told(fault)),
             };
+            if rollout.events.is_empty() {
+                self.notes
+                    .push(format!("{id} was left out: CodeDeploy tells nothing of its lifecycle events"));
+                shifts.extend(Shift::whole(&deployment));
+                continue;
+            }
             let Some(shift) = Shift::of(&deployment, &rollout) else { continue };
             if !deployment.is_rollback {
                 match self.recorded(deployment, rollout, &shift).await.map_err(told)? {

@@ -70,13 +70,14 @@ async fn in_progress_is_asked_again_with_what_it_returned() {
 #[tokio::test(start_paused = true)]
 async fn how_far_returned_details_are_carried_is_a_switch() {
     for (carried, expected) in [
-        (DetailsCarried::WithinStageOnly, [Value::Null, json!({"seen": 1}), Value::Null]),
-        (DetailsCarried::WholeDeployment, [Value::Null, json!({"seen": 1}), json!({"seen": 1})]),
+        (HookDetails::Never, [Value::Null, Value::Null, Value::Null]),
+        (HookDetails::WithinStage, [Value::Null, json!({"seen": 1}), Value::Null]),
+        (HookDetails::WholeDeployment, [Value::Null, json!({"seen": 1}), json!({"seen": 1})]),
     ] {
         let world = World::new(
             |service| {
                 service.hooks = vec![EcsHook::function("gate", &[Stage::PreScaleUp, Stage::PostScaleUp])];
-                service.doubts.hook_details_carried = carried;
+                service.doubts.hook_details = carried;
             },
             |_, before| match before {
                 0 => Ok(json!({"hookStatus": "IN_PROGRESS", "hookDetails": {"seen": 1}})),
@@ -89,6 +90,26 @@ async fn how_far_returned_details_are_carried_is_a_switch() {
         // Of the deployment before nothing is left.
         world.play().await;
         assert_eq!(world.event(3)["hookDetails"], Value::Null);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_the_delay_is_read_is_a_switch() {
+    for (call_back_delay, seconds) in [(CallBackDelay::Read, 7), (CallBackDelay::Unread, 30)] {
+        let world = World::new(
+            |service| {
+                service.hooks = vec![EcsHook::function("gate", &[Stage::PreScaleUp])];
+                service.doubts.call_back_delay = call_back_delay;
+            },
+            |_, before| match before {
+                0 => Ok(json!({"hookStatus": "IN_PROGRESS", "callBackDelay": 7})),
+                _ => succeeded(),
+            },
+        )
+        .await;
+        world.play().await;
+        let times: Vec<Instant> = world.calls.lock().unwrap().iter().map(|call| call.0).collect();
+        assert_eq!(times[1].duration_since(times[0]).as_secs(), seconds);
     }
 }
 

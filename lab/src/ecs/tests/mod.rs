@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::application::Behaviour;
+use crate::doubts::*;
 use crate::service::{Label, Service};
 use crate::stepfunctions::TaskError;
 

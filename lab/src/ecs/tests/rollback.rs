@@ -246,7 +246,7 @@ async fn the_circuit_breaker_opens_when_green_does_not_run() {
             |service| {
                 service.next_version.accepting = false;
                 service.circuit_breaker = breaker;
-                service.doubts.always_sends_failed = false;
+                service.doubts.failed_event = FailedEvent::WithCircuitBreaker;
             },
             |_, _| succeeded(),
         )
@@ -272,5 +272,41 @@ async fn the_circuit_breaker_opens_when_green_does_not_run() {
         } else {
             assert!(started.elapsed() > Duration::from_hours(1), "nothing else ends it");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn which_hooks_a_rollback_calls_and_what_they_may_answer_are_switches() {
+    for (stages, answer, called, status) in [
+        (RollbackStages::BothShifts, FailedInRollback::BreaksIt, 1, ServiceDeploymentStatus::RollbackFailed),
+        (
+            RollbackStages::BothShifts,
+            FailedInRollback::Ignored,
+            2,
+            ServiceDeploymentStatus::RollbackSuccessful,
+        ),
+        (
+            RollbackStages::Production,
+            FailedInRollback::Ignored,
+            1,
+            ServiceDeploymentStatus::RollbackSuccessful,
+        ),
+    ] {
+        let world = World::new(
+            |service| {
+                everywhere(service);
+                (service.doubts.rollback_stages, service.doubts.failed_in_rollback) = (stages, answer);
+            },
+            |event, _| {
+                let fails = is_at(event, Stage::PostProductionTrafficShift) || is_rollback(event);
+                if fails { failed() } else { succeeded() }
+            },
+        )
+        .await;
+        let record = world.play().await.record;
+        assert_eq!(record.status, status, "{stages:?} {answer:?}");
+        let on_the_way_back =
+            world.calls.lock().unwrap().iter().filter(|(_, event)| is_rollback(event)).count();
+        assert_eq!(on_the_way_back, called, "{stages:?} {answer:?}");
     }
 }

@@ -114,7 +114,7 @@ fn steps_add_up() {
 async fn the_place_of_the_production_hook_is_a_switch() {
     for (place, expected) in [
         (ProductionHook::BeforeShift, ["hook", "production", "bake", "hook", "production", "bake"]),
-        (ProductionHook::AfterShiftBeforeBake, ["production", "hook", "bake", "production", "hook", "bake"]),
+        (ProductionHook::AfterShift, ["production", "hook", "bake", "production", "hook", "bake"]),
         (ProductionHook::AfterBake, ["production", "bake", "hook", "production", "bake", "hook"]),
     ] {
         let world = World::new(
@@ -151,17 +151,18 @@ async fn the_place_of_the_production_hook_is_a_switch() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_pre_production_hook_and_its_name_are_switches() {
-    for (doubts, strategy, expected) in [
-        (true, Strategy::Canary { percent: 10.0, bake_minutes: 1.0 }, 2),
-        (false, Strategy::Canary { percent: 10.0, bake_minutes: 1.0 }, 1),
-        (false, Strategy::BlueGreen, 1),
+    let canary = Strategy::Canary { percent: 10.0, bake_minutes: 1.0 };
+    for (last, shown_as, strategy, expected) in [
+        (LastStepHook::Called, StageBeforeStep::Shown, canary, 2),
+        (LastStepHook::LeftOut, StageBeforeStep::NotShown, canary, 1),
+        (LastStepHook::LeftOut, StageBeforeStep::NotShown, Strategy::BlueGreen, 1),
     ] {
         let world = World::new(
             |service| {
                 service.strategy = strategy;
                 service.hooks = vec![EcsHook::function("gate", &[Stage::PreProductionTrafficShift])];
-                service.doubts.pre_production_on_last_step = doubts;
-                service.doubts.pre_production_shown = doubts;
+                service.doubts.last_step_hook = last;
+                service.doubts.stage_before_step = shown_as;
             },
             // Each is asked twice, and the stage is looked at in between.
             |_, before| {
@@ -180,8 +181,11 @@ async fn the_last_pre_production_hook_and_its_name_are_switches() {
                 }
             })
             .await;
-        let name = if doubts { "PRE_PRODUCTION_TRAFFIC_SHIFT" } else { "PRODUCTION_TRAFFIC_SHIFT" };
-        assert_eq!(shown, vec![name; expected], "{doubts} {strategy:?}");
+        let name = match shown_as {
+            StageBeforeStep::Shown => "PRE_PRODUCTION_TRAFFIC_SHIFT",
+            StageBeforeStep::NotShown => "PRODUCTION_TRAFFIC_SHIFT",
+        };
+        assert_eq!(shown, vec![name; expected], "{last:?} {strategy:?}");
         assert_eq!(world.event(0)["lifecycleStage"], "PRE_PRODUCTION_TRAFFIC_SHIFT");
     }
 }
@@ -189,15 +193,15 @@ async fn the_last_pre_production_hook_and_its_name_are_switches() {
 #[tokio::test(start_paused = true)]
 async fn weights_are_written_as_the_switch_says() {
     for (numbers, expected) in [
-        (WeightNumbers::Integers, ["0", "100"]),
-        (WeightNumbers::Fractions, ["0.1", "100.0"]),
-        (WeightNumbers::AsNeeded, ["0.1", "100"]),
+        (EventWeights::Integers, ["0", "100"]),
+        (EventWeights::Fractions, ["0.1", "100.0"]),
+        (EventWeights::AsNeeded, ["0.1", "100"]),
     ] {
         let world = World::new(
             |service| {
                 service.strategy = Strategy::Canary { percent: 0.1, bake_minutes: 1.0 };
                 service.hooks = vec![EcsHook::function("gate", &[Stage::ProductionTrafficShift])];
-                service.doubts.weights = numbers;
+                service.doubts.event_weights = numbers;
             },
             |_, _| succeeded(),
         )
@@ -205,6 +209,26 @@ async fn weights_are_written_as_the_switch_says() {
         world.play().await;
         let seen = [0, 1].map(|index| world.called()[index].rsplit_once('/').unwrap().1.to_owned());
         assert_eq!(seen, expected, "{numbers:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_weights_before_a_step_are_a_switch() {
+    for (told, expected) in
+        [(WeightsBeforeStep::Current, ["0", "10"]), (WeightsBeforeStep::Requested, ["10", "100"])]
+    {
+        let world = World::new(
+            |service| {
+                service.strategy = Strategy::Canary { percent: 10.0, bake_minutes: 1.0 };
+                service.hooks = vec![EcsHook::function("gate", &[Stage::PreProductionTrafficShift])];
+                service.doubts.weights_before_step = told;
+            },
+            |_, _| succeeded(),
+        )
+        .await;
+        world.play().await;
+        let seen = [0, 1].map(|index| world.called()[index].rsplit_once('/').unwrap().1.to_owned());
+        assert_eq!(seen, expected, "{told:?}");
     }
 }
 
