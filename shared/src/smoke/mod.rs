@@ -2,7 +2,7 @@
 
 mod client;
 mod connection;
-mod expect;
+pub mod expect;
 mod invocation;
 mod manner;
 
