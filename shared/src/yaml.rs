@@ -47,10 +47,15 @@ pub struct Document {
 impl Document {
     /// Parses one document. An empty text is an empty mapping.
     pub fn parse(text: &str) -> Result<Self, Problem> {
+        // At the end of a text the parser is a line further.
+        let last = text.trim_end().matches(['\n', '\r']).count() + 1;
+        Self::parsed(text).map_err(|problem| Problem { line: problem.line.min(last), ..problem })
+    }
+
+    fn parsed(text: &str) -> Result<Self, Problem> {
         check_depth(text)?;
         let nodes = MarkedYaml::load_from_str(text).map_err(|error| Problem {
-            // At the end of a text the parser is a line further.
-            line: error.marker().line().min(text.trim_end().matches(['\n', '\r']).count() + 1),
+            line: error.marker().line(),
             key: String::new(),
             what: format!("not valid YAML: {}", error.info()),
         })?;
@@ -247,11 +252,14 @@ fn convert(node: &MarkedYaml, key: &str, lines: &mut BTreeMap<String, usize>) ->
             Ok(Value::Object(object))
         }
         YamlData::Tagged(tag, inner) => {
-            let inner = convert(inner, key, lines)?;
             let name = match tag.suffix.as_str() {
                 "Ref" | "Condition" => tag.suffix.clone(),
                 suffix => format!("Fn::{suffix}"),
             };
+            let mut path = key.to_owned();
+            push_key(&mut path, &name);
+            lines.insert(path.clone(), node.span.start.line());
+            let inner = convert(inner, &path, lines)?;
             Ok(Value::Object([(name, inner)].into_iter().collect()))
         }
         YamlData::Representation(..) | YamlData::Alias(_) | YamlData::BadValue => {
@@ -316,6 +324,7 @@ mod tests {
         let problem = Document::parse("open: true\nname: [a\n").unwrap_err();
         assert_eq!(problem.line, 2, "{problem}");
         assert_eq!(Document::parse("open: [a").unwrap_err().line, 1);
+        assert_eq!(Document::parse("open: true\n---").unwrap_err().line, 2);
     }
 
     #[test]
@@ -364,6 +373,8 @@ mod tests {
             document.value,
             serde_json::json!({"a": {"Fn::Sub": "${X}-y"}, "b": {"Fn::GetAtt": ["F", "Arn"]}, "c": {"Ref": "P"}})
         );
+        assert_eq!([document.line_of("a.Fn::Sub"), document.line_of("b.Fn::GetAtt[1]")], [1, 2]);
+        assert_eq!(Document::parse("# all of it\n!Sub x\n").unwrap().line_of("Fn::Sub"), 2);
     }
 
     proptest::proptest! {
