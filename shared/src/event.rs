@@ -238,8 +238,8 @@ pub struct HookEvent {
 impl HookEvent {
     /// Reads an event; further fields are ignored.
     pub fn parse(event: &Value) -> Result<Self, Fault> {
-        let ids: CodeDeployLifecycleEvent =
-            CodeDeployLifecycleEvent::deserialize(event).map_err(|error| unusable(error.to_string()))?;
+        let ids: CodeDeployLifecycleEvent = CodeDeployLifecycleEvent::deserialize(object(event)?)
+            .map_err(|error| unusable(error.to_string()))?;
         if ids.lifecycle_event_hook_execution_id.trim().is_empty() {
             return Err(unusable("LifecycleEventHookExecutionId is empty"));
         }
@@ -310,7 +310,7 @@ pub enum Next {
 impl Look {
     /// Reads the state machine's input; further fields are ignored.
     pub fn parse(event: &Value) -> Result<Self, Fault> {
-        let look = Self::deserialize(event).map_err(|error| unusable(error.to_string()))?;
+        let look = Self::deserialize(object(event)?).map_err(|error| unusable(error.to_string()))?;
         DeploymentId::new(&look.deployment_id)?;
         if look.duty == Duty::Bake && look.execution_id.is_none() {
             return Err(unusable("a bake needs an execution_id to report under"));
@@ -329,8 +329,13 @@ pub struct PermissionQuestion {
 impl PermissionQuestion {
     /// The question, if the event is one.
     pub fn parse(event: &Value) -> Option<Self> {
-        Self::deserialize(event).ok()
+        Self::deserialize(object(event).ok()?).ok()
     }
+}
+
+/// The event, if it is an object. Serde would also fill a structure from a list, in order.
+fn object(event: &Value) -> Result<&Value, Fault> {
+    if event.is_object() { Ok(event) } else { Err(unusable("it is not a JSON object")) }
 }
 
 fn unusable(what: impl fmt::Display) -> Fault {
@@ -352,6 +357,13 @@ mod tests {
         let event = HookEvent::parse(&event).unwrap();
         assert_eq!(event.deployment_id.as_str(), "d-1");
         assert_eq!(format!("{:?}", event.execution_id), "abcdefgh...");
+    }
+
+    #[test]
+    fn a_list_is_no_event() {
+        assert!(PermissionQuestion::parse(&json!(["d-1"])).is_none());
+        assert!(HookEvent::parse(&json!(["d-1", "id"])).is_err());
+        assert!(Look::parse(&json!(["d-1", "traffic", null, null, 60, null])).is_err());
     }
 
     #[test]

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+use saphyr_parser::{Event, Parser};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
 /// How many faults are told before reading gives up.
 const MOST_FAULTS: usize = 50;
+/// Levels of lists and mappings that a document may have: with each of them, whoever reads it takes more of the stack.
+const DEEPEST: usize = 64;
 
 /// One fault of a document: where, and what.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -44,6 +47,13 @@ pub struct Document {
 impl Document {
     /// Parses one document. An empty text is an empty mapping.
     pub fn parse(text: &str) -> Result<Self, Problem> {
+        // At the end of a text the parser is a line further.
+        let last = text.trim_end().matches(['\n', '\r']).count() + 1;
+        Self::parsed(text).map_err(|problem| Problem { line: problem.line.min(last), ..problem })
+    }
+
+    fn parsed(text: &str) -> Result<Self, Problem> {
+        check_depth(text)?;
         let nodes = MarkedYaml::load_from_str(text).map_err(|error| Problem {
             line: error.marker().line(),
             key: String::new(),
@@ -172,6 +182,38 @@ fn strike_out(value: &mut Value, path: &[Segment], again: bool) -> bool {
     }
 }
 
+/// Refuses what is nested too deeply, before anything follows it down. An alias is as deep as what it stands for.
+fn check_depth(text: &str) -> Result<(), Problem> {
+    // Of all that is open: its anchor, and the levels within.
+    let mut open: Vec<(usize, usize)> = Vec::new();
+    let mut of_anchors: BTreeMap<usize, usize> = BTreeMap::new();
+    for event in Parser::new_from_str(text) {
+        // Whoever reads it tells what is wrong.
+        let Ok((event, span)) = event else { return Ok(()) };
+        let levels = match event {
+            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+                open.push((anchor, 0));
+                0
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let (anchor, within) = open.pop().unwrap_or_default();
+                of_anchors.insert(anchor, within + 1);
+                within + 1
+            }
+            Event::Alias(anchor) => of_anchors.get(&anchor).copied().unwrap_or_default(),
+            _ => 0,
+        };
+        if open.len() + levels > DEEPEST {
+            let what = format!("nested more than {DEEPEST} levels deep");
+            return Err(Problem { line: span.start.line(), key: String::new(), what });
+        }
+        if let Some((_, within)) = open.last_mut() {
+            *within = levels.max(*within);
+        }
+    }
+    Ok(())
+}
+
 fn convert(node: &MarkedYaml, key: &str, lines: &mut BTreeMap<String, usize>) -> Result<Value, Problem> {
     // The first line wins: a mapping starts where its key stands, which its parent has noted already.
     lines.entry(key.to_owned()).or_insert_with(|| node.span.start.line());
@@ -181,7 +223,11 @@ fn convert(node: &MarkedYaml, key: &str, lines: &mut BTreeMap<String, usize>) ->
         YamlData::Value(Scalar::Null) => Ok(Value::Null),
         YamlData::Value(Scalar::Boolean(value)) => Ok(Value::from(*value)),
         YamlData::Value(Scalar::Integer(value)) => Ok(Value::from(*value)),
-        YamlData::Value(Scalar::FloatingPoint(value)) => Ok(Value::from(value.into_inner())),
+        // JSON has no other numbers: they would silently become null, which is a key that was left out.
+        YamlData::Value(Scalar::FloatingPoint(value)) => {
+            let number = serde_json::Number::from_f64(value.into_inner());
+            number.map(Value::Number).ok_or_else(|| problem("not a finite number"))
+        }
         YamlData::Value(Scalar::String(value)) => Ok(Value::from(value.as_ref())),
         YamlData::Sequence(items) => items
             .iter()
@@ -206,11 +252,14 @@ fn convert(node: &MarkedYaml, key: &str, lines: &mut BTreeMap<String, usize>) ->
             Ok(Value::Object(object))
         }
         YamlData::Tagged(tag, inner) => {
-            let inner = convert(inner, key, lines)?;
             let name = match tag.suffix.as_str() {
                 "Ref" | "Condition" => tag.suffix.clone(),
                 suffix => format!("Fn::{suffix}"),
             };
+            let mut path = key.to_owned();
+            push_key(&mut path, &name);
+            lines.insert(path.clone(), node.span.start.line());
+            let inner = convert(inner, &path, lines)?;
             Ok(Value::Object([(name, inner)].into_iter().collect()))
         }
         YamlData::Representation(..) | YamlData::Alias(_) | YamlData::BadValue => {
@@ -273,7 +322,48 @@ mod tests {
     #[test]
     fn broken_yaml_names_the_line() {
         let problem = Document::parse("open: true\nname: [a\n").unwrap_err();
-        assert!(problem.line >= 2, "{problem}");
+        assert_eq!(problem.line, 2, "{problem}");
+        assert_eq!(Document::parse("open: [a").unwrap_err().line, 1);
+        assert_eq!(Document::parse("open: true\n---").unwrap_err().line, 2);
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_refused_at_its_line() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(Document::parse(&nested(DEEPEST)).is_ok());
+        let refused = |text: &str| {
+            let problem = Document::parse(text).unwrap_err();
+            assert!(problem.what.contains("64 levels"), "{problem}");
+            problem.line
+        };
+        assert_eq!(refused(&nested(DEEPEST + 1)), 1);
+        assert_eq!(refused(&format!("a: 1\nb: {}", "- ".repeat(100_000))), 2);
+        // 33 levels of one's own and 33 of an alias.
+        let aliased = format!("a: &a {}\nb: {}*a{}\n", nested(33), "[".repeat(33), "]".repeat(33));
+        assert_eq!(refused(&aliased), 2);
+    }
+
+    #[test]
+    fn aliases_do_not_multiply_without_end() {
+        let lines = (1..20).map(|level| {
+            format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 9].join(", "))
+        });
+        let laughs = format!("a0: &a0 [x]\n{}", lines.collect::<String>());
+        let problem = Document::parse(&laughs).unwrap_err();
+        assert!(problem.what.contains("alias"), "{problem}");
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_no_missing_key() {
+        for text in ["open: .nan", "open: -.inf", "open: 1e999"] {
+            assert_eq!(Document::parse(text).unwrap_err().key, "open", "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_given_once() {
+        assert!(Document::parse("open: true\nopen: false\n").is_err());
+        assert!(Document::parse("{\"1\": true, 1: false}").is_err());
     }
 
     #[test]
@@ -283,6 +373,8 @@ mod tests {
             document.value,
             serde_json::json!({"a": {"Fn::Sub": "${X}-y"}, "b": {"Fn::GetAtt": ["F", "Arn"]}, "c": {"Ref": "P"}})
         );
+        assert_eq!([document.line_of("a.Fn::Sub"), document.line_of("b.Fn::GetAtt[1]")], [1, 2]);
+        assert_eq!(Document::parse("# all of it\n!Sub x\n").unwrap().line_of("Fn::Sub"), 2);
     }
 
     proptest::proptest! {

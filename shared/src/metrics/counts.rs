@@ -109,9 +109,13 @@ impl Counted {
     }
 }
 
+/// More events than this in a period are a mistake of whoever counted: no data.
+const MOST: f64 = 1e15;
+
 /// A missing count of bad events is 0 only where there are events.
 fn count(bad: Option<f64>, of: Option<f64>) -> Option<Count> {
-    of.filter(|of| *of > 0.0).map(|of| Count { of, bad: bad.unwrap_or(0.0).max(0.0) })
+    let count = Count { of: of.filter(|of| *of > 0.0)?, bad: bad.unwrap_or(0.0).max(0.0) };
+    (count.of <= MOST && count.bad <= MOST).then_some(count)
 }
 
 fn sum(one: Option<Count>, other: Option<Count>) -> Option<Count> {

@@ -75,7 +75,7 @@ impl Window {
 
     /// The period that begins at `at` (milliseconds since the epoch), if it is within the window.
     pub fn index_of(&self, at_ms: i64) -> Option<usize> {
-        let offset = at_ms - self.start.as_millisecond();
+        let offset = at_ms.checked_sub(self.start.as_millisecond())?;
         let index = usize::try_from(offset.div_euclid(self.period.as_millis() as i64)).ok()?;
         (index < self.periods).then_some(index)
     }

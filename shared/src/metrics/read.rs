@@ -108,8 +108,11 @@ fn take(
         _ => {}
     }
     for (at, value) in result.timestamps().iter().zip(result.values()) {
-        if let Some(index) = at.to_millis().ok().and_then(|ms| window.index_of(ms)) {
+        let Some(index) = at.to_millis().ok().and_then(|ms| window.index_of(ms)) else { continue };
+        if value.is_finite() {
             series[index] = Some(*value);
+        } else {
+            messages.push(format!("{}: {value} is no value, and was left out", query.metric));
         }
     }
     Ok(())

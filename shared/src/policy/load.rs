@@ -32,8 +32,15 @@ impl fmt::Display for Source {
     }
 }
 
+/// Parameter Store takes half of it; more would be no policy, and take memory that a function does not have.
+const LONGEST: usize = 16 * 1024;
+
 /// Reads a policy's text into a plan, or tells all its faults, in the order of the lines.
 pub fn parse(text: &str) -> Result<Plan, Vec<Problem>> {
+    if text.len() > LONGEST {
+        let what = format!("a policy has at most {LONGEST} bytes, and this has {}", text.len());
+        return Err(vec![Problem { line: 0, key: String::new(), what }]);
+    }
     let document = Document::parse(text).map_err(|problem| vec![problem])?;
     let (policy, mut problems) = document.read::<raw::Policy>();
     let unread: Vec<String> = problems.iter().map(|problem| problem.key.clone()).collect();
@@ -138,6 +145,13 @@ mod tests {
         );
         assert_eq!(parameter_segment("a b@c"), "a_x20_b_x40_c");
         assert_eq!(parameter_segment("my_xray"), "my_x5F_xray");
+    }
+
+    #[test]
+    fn a_policy_of_any_length_is_answered() {
+        let problems = parse(&"#".repeat(LONGEST + 1)).unwrap_err();
+        assert!(problems[0].what.contains("16384 bytes"), "{}", problems[0]);
+        assert!(parse(&"#".repeat(LONGEST)).is_ok());
     }
 
     proptest! {

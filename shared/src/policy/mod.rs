@@ -4,6 +4,7 @@
 
 pub mod chances;
 pub mod defaults;
+mod expression;
 pub mod gates;
 pub mod load;
 pub mod plan;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::gates::{self, Gate};
 use super::raw;
 use super::values::{Share, Span, Statuses};
-use super::{defaults, raw::HeaderValue};
+use super::{defaults, expression, raw::HeaderValue};
 use crate::rollout::Front;
 use crate::verdict::Rules;
 use crate::yaml::Problem;
@@ -258,7 +258,7 @@ impl Plan {
             at_least: span_or(policy.steps.at_least, sampling.period),
             at_most: span_or(policy.steps.at_most, defaults::LONGEST_STEP),
         };
-        let first_seen = sampling.period + sampling.ingestion_delay;
+        let first_seen = sampling.period.saturating_add(sampling.ingestion_delay);
         faults.require(
             steps.at_most.is_zero() || steps.at_most >= first_seen,
             "steps.at_most",
@@ -282,7 +282,7 @@ impl Plan {
         );
         let bake_for = policy.bake.duration.map_or(defaults::BAKE, |span| span.0);
         faults.require(
-            bake_for + sampling.ingestion_delay <= defaults::LONGEST_BAKE,
+            bake_for.saturating_add(sampling.ingestion_delay) <= defaults::LONGEST_BAKE,
             "bake.for",
             "at most 50m together with `metrics.ingestion_delay`: CodeDeploy allows a hook one hour",
         );
@@ -548,10 +548,10 @@ fn check(raw: raw::Check, key: &str, faults: &mut Faults) -> Check {
 }
 
 fn expect(raw: raw::Expect, key: &str, faults: &mut Faults) -> Expect {
-    let jmespath = raw.jmespath.and_then(|text| match jmespath::compile(&text) {
+    let jmespath = raw.jmespath.and_then(|text| match expression::compile(&text) {
         Ok(expression) => Some(expression),
-        Err(error) => {
-            faults.add(format!("{key}.jmespath"), format!("not a JMESPath expression: {}", error.reason));
+        Err(what) => {
+            faults.add(format!("{key}.jmespath"), what);
             None
         }
     });
@@ -745,6 +745,17 @@ mod tests {
         let checks = |number| format!("smoke: {{checks: [{}]}}", vec!["{get: /}"; number].join(", "));
         check_faults(&checks(MOST_CHECKS), &[]);
         check_faults(&checks(MOST_CHECKS + 1), &["1 smoke.checks"]);
+    }
+
+    #[test]
+    fn times_beyond_all_bounds_are_faults() {
+        let longest = i64::MAX;
+        check_faults(
+            &format!(
+                "metrics: {{period: {longest}s}}\nbake: {{for: {longest}s}}\nsteps: {{at_most: {longest}s}}\n"
+            ),
+            &["1 metrics.period", "1 metrics.look_every", "2 bake.for", "3 steps.at_most", "3 steps.at_most"],
+        );
     }
 
     #[test]

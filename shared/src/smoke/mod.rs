@@ -3,7 +3,7 @@
 
 mod client;
 mod connection;
-mod expect;
+pub mod expect;
 mod failure;
 mod invocation;
 mod manner;

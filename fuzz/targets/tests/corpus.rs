@@ -1,0 +1,100 @@
+//! Every input that is checked in, and mutations of it, the same ones in every run. A fuzzer finds more; this keeps what it
+//! found, and needs nothing but `cargo test`.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use shiftgate_fuzz_targets::{TARGETS, Target};
+
+/// Mutations for each target, as long as they take no longer than the time.
+const MUTATIONS: u32 = 4_000;
+const AT_MOST: Duration = Duration::from_secs(8);
+/// What formats are made of, and what breaks them.
+const PIECES: [&str; 16] = [
+    "[",
+    "{",
+    "\"",
+    ": ",
+    "- ",
+    "&a ",
+    "*a",
+    "null",
+    "-1",
+    "1e308",
+    "0.1",
+    "9223372036854775807",
+    "%",
+    "\n",
+    "---\n",
+    "\u{feff}",
+];
+
+#[test]
+fn what_must_hold_holds_of_every_input_and_its_mutations() {
+    std::thread::scope(|scope| {
+        for (name, target) in TARGETS {
+            scope.spawn(move || check(name, target));
+        }
+    });
+}
+
+fn check(name: &str, target: Target) {
+    let corpus = corpus(name);
+    assert!(!corpus.is_empty(), "{name} has no corpus");
+    for (path, input) in &corpus {
+        println!("{name}: {}", path.display());
+        target(input);
+    }
+    let mut random = Pcg64Mcg::seed_from_u64(1);
+    let began = now();
+    for _ in 0..MUTATIONS {
+        let (_, one) = corpus.choose(&mut random).unwrap();
+        let (_, other) = corpus.choose(&mut random).unwrap();
+        let input = mutated(one, other, &mut random);
+        if std::panic::catch_unwind(|| target(&input)).is_err() {
+            panic!(
+                "{name}: keep this in fuzz/corpus/{name}, and mend it: {:?}",
+                String::from_utf8_lossy(&input)
+            );
+        }
+        if now() - began > AT_MOST {
+            return;
+        }
+    }
+}
+
+fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(name);
+    let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+/// One to four small changes: a byte, a piece of a format, a cut, or the end of another input.
+fn mutated(one: &[u8], other: &[u8], random: &mut impl Rng) -> Vec<u8> {
+    let mut input = one.to_vec();
+    for _ in 0..random.random_range(1..=4) {
+        let at = random.random_range(0..=input.len());
+        match random.random_range(0..6) {
+            0 if at < input.len() => input[at] = random.random(),
+            1 if at < input.len() => input[at] ^= 1 << random.random_range(0..8),
+            2 => drop(input.splice(at..at, PIECES.choose(random).unwrap().bytes())),
+            3 => drop(input.drain(at..(at + random.random_range(0..16)).min(input.len()))),
+            4 => input.truncate(at),
+            _ => {
+                input.truncate(at);
+                input.extend(&other[random.random_range(0..=other.len())..]);
+            }
+        }
+    }
+    input
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test that ends after a while")]
+fn now() -> Instant {
+    Instant::now()
+}
