@@ -141,7 +141,7 @@ async fn a_resource_beyond_the_role_s_is_denied() {
 fn trusted(role: &Role) -> (String, Vec<String>) {
     let [trust] = role.trust.as_slice() else { panic!("{} is trusted to more than one", role.id) };
     assert!(trust.allows && trust.actions == ["sts:AssumeRole"], "{trust:?}");
-    assert_eq!(trust.conditions["aws:SourceAccount"], "123456789012", "{}", role.id);
+    assert_eq!(trust.conditions["aws:SourceAccount"], ["123456789012"], "{}", role.id);
     (trust.services.join(","), trust.conditions.keys().cloned().collect())
 }
 
@@ -157,7 +157,7 @@ fn each_role_is_trusted_to_its_service_in_this_account() {
     let both = ["aws:SourceAccount", "aws:SourceArn"].map(str::to_owned).to_vec();
     assert_eq!(trusted(machine), ("states.amazonaws.com".to_owned(), both));
     let arn = format!("arn:aws:states:eu-west-1:123456789012:stateMachine:{}", template.state_machine);
-    assert_eq!(machine.trust[0].conditions["aws:SourceArn"], arn);
+    assert_eq!(machine.trust[0].conditions["aws:SourceArn"], [arn]);
 }
 
 #[test]

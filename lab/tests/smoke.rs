@@ -92,6 +92,6 @@ async fn a_secret_of_secrets_manager_needs_its_own_permission() {
     for function in [FUNCTION, "before-allow-traffic", "watch"] {
         assert!(report.contains(&format!("{function}, ssm:GetParameter: ")), "{report}");
     }
-    assert!(report.contains("not authorized to perform: secretsmanager:GetSecretValue"), "{report}");
+    assert!(report.contains("AWS denies ssm:GetParameter or secretsmanager:GetSecretValue"), "{report}");
     assert!(report.contains(SECRET) && !report.contains("kept elsewhere"), "{report}");
 }

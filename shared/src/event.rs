@@ -398,9 +398,9 @@ mod tests {
             ),
             (json!({"DeploymentId": "d-1", "LifecycleEventHookExecutionId": " "}), "is empty"),
             (json!({"DeploymentId": 7, "LifecycleEventHookExecutionId": "e"}), "invalid type"),
-            (json!(null), "invalid type"),
-            (json!([]), "invalid length"),
-            (json!("d-1"), "invalid type"),
+            (json!(null), "not a JSON object"),
+            (json!([]), "not a JSON object"),
+            (json!("d-1"), "not a JSON object"),
         ] {
             let fault = HookEvent::parse(&event).unwrap_err();
             assert!(fault.to_string().contains(part), "{event}: {fault}");

@@ -30,8 +30,8 @@ pub struct Statement {
     pub actions: Vec<String>,
     /// Its resources; patterns with `*`. Empty in a statement of trust.
     pub resources: Vec<String>,
-    /// What must be so, as condition key and value.
-    pub conditions: Facts,
+    /// What must be so, as condition key and the patterns of which one must fit.
+    pub conditions: BTreeMap<String, Vec<String>>,
 }
 
 impl Statement {
@@ -55,7 +55,7 @@ impl Statement {
     pub fn covers(&self, action: &str, resource: &str, facts: &Facts) -> bool {
         let one_of = |patterns: &[String], text: &str| patterns.iter().any(|pattern| is_like(text, pattern));
         let holds =
-            |(key, wanted): (&String, &String)| facts.get(key).is_some_and(|told| is_like(told, wanted));
+            |(key, wanted): (&String, &Vec<String>)| facts.get(key).is_some_and(|told| one_of(wanted, told));
         one_of(&self.actions, action)
             && one_of(&self.resources, resource)
             && self.conditions.iter().all(holds)
@@ -75,17 +75,17 @@ fn text(value: &Value) -> Result<String> {
     value.as_str().map(str::to_owned).with_context(|| format!("{value} is no text"))
 }
 
-fn conditions(value: &Value) -> Result<Facts> {
-    let mut facts = Facts::new();
+fn conditions(value: &Value) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut conditions = BTreeMap::new();
     for (operator, wanted) in value.as_object().into_iter().flatten() {
         if !OPERATORS.contains(&operator.as_str()) {
             bail!("the lab does not know the condition {operator}");
         }
         for (key, wanted) in wanted.as_object().into_iter().flatten() {
-            facts.insert(key.clone(), text(wanted)?);
+            conditions.insert(key.clone(), texts(wanted)?);
         }
     }
-    Ok(facts)
+    Ok(conditions)
 }
 
 /// IAM's wildcard match: `*` stands for any number of characters, also of `:` and `/`.
