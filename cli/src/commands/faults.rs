@@ -161,8 +161,11 @@ fn told(case: &Case, violations: &[Violation], seen: &Observed) -> String {
         Some(false) => "failed",
         None => "no answer",
     };
-    let reasons: String =
-        seen.reasons.lines().take(6).map(|line| format!("\n    {}", shorter(line))).collect();
+    let reasons: Vec<String> = seen.reasons.lines().take(6).map(shorter).collect();
+    let reasons = [String::new()].into_iter().chain(reasons).collect::<Vec<_>>().join(
+        "
+    ",
+    );
     format!("{verdict}: {case}\n    {passed}; invocations {:?}{reasons}", seen.invocations)
 }
 

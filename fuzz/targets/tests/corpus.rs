@@ -1,6 +1,14 @@
 //! Every input that is checked in, and mutations of it, the same ones in every run. A fuzzer finds more; this keeps what it
 //! found, and needs nothing but `cargo test`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::manual_assert,
+    clippy::disallowed_methods,
+    reason = "a test file"
+)]
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 

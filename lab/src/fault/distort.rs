@@ -237,7 +237,9 @@ fn shift_times(message: &mut Value, seconds: f64) {
 fn each_map(message: &mut Value, change: &impl Fn(&mut Vec<(Value, Value)>)) {
     match message {
         Value::Map(fields) => {
-            fields.iter_mut().for_each(|(_, value)| each_map(value, change));
+            for (_, value) in fields.iter_mut() {
+                each_map(value, change);
+            }
             change(fields);
         }
         Value::Array(items) => items.iter_mut().for_each(|item| each_map(item, change)),

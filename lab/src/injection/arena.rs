@@ -128,7 +128,7 @@ impl Arena {
             Some(Mishap::OutOfOrder) => Some(self.stopped_deployment(site, event).await?),
             _ => None,
         };
-        let id = self.deploy(site).await?;
+        let id = self.deploy(site)?;
         until("the deployment waits at its hook", || {
             self.deployment(&id)?.event(event)?.execution_id.as_ref().map(|_| ())
         })
@@ -276,7 +276,7 @@ impl Arena {
             }
             Some(Mishap::OutOfMemory) => lambda.starve_next(&function.name)?,
             Some(Mishap::SlowStart { ms }) => {
-                lambda.start_slowly(&function.name, Duration::from_millis(ms))?
+                lambda.start_slowly(&function.name, Duration::from_millis(ms))?;
             }
             _ => {}
         }
@@ -329,13 +329,13 @@ impl Arena {
         found.cloned().context("the service has no balancer")
     }
 
-    async fn deploy(&self, site: &Site) -> Result<String> {
+    fn deploy(&self, site: &Site) -> Result<String> {
         Ok(self.account.services.codedeploy.deploy(&site.application, &site.group, None, None)?)
     }
 
     /// A deployment that was stopped at `event`.
     async fn stopped_deployment(&self, site: &Site, event: &'static str) -> Result<String> {
-        let id = self.deploy(site).await?;
+        let id = self.deploy(site)?;
         until("the older deployment gets there", || self.deployment(&id)?.event(event)?.started.map(|_| ()))
             .await?;
         self.stop(&id)?;
@@ -394,7 +394,7 @@ impl Arena {
             reports_taken: reports.count(),
             executions: self.executions().iter().filter(|(name, _)| name.starts_with(id)).count(),
             log: invocations.iter().map(|invocation| String::from_utf8_lossy(&invocation.payload)).collect(),
-            reasons: invocations.iter().map(|invocation| reason_of(invocation)).collect(),
+            reasons: invocations.iter().map(reason_of).collect(),
             ..Observed::default()
         }
     }
@@ -431,17 +431,13 @@ fn timeout(function: &str) -> Duration {
 
 /// The service of a stage: its deployments wait at the stage's hook, or shift for the watch.
 fn site(stage: Stage) -> SiteSpec {
-    let controller = match stage {
-        Stage::Watch => {
-            let shift = Shift::Canary { percent: 10.0, minutes: 50.0 };
-            Controller::CodeDeploy { shift, hooks: BTreeMap::new() }
-        }
-        _ => {
-            let event = stage.lifecycle_event();
-            let hooks = BTreeMap::from([(event, Hook::Wait(execution(event)))]);
-            Controller::CodeDeploy { shift: Shift::AllAtOnce, hooks }
-        }
+    let (shift, hooks) = if stage == Stage::Watch {
+        (Shift::Canary { percent: 10.0, minutes: 50.0 }, BTreeMap::new())
+    } else {
+        let event = stage.lifecycle_event();
+        (Shift::AllAtOnce, BTreeMap::from([(event, Hook::Wait(execution(event)))]))
     };
+    let controller = Controller::CodeDeploy { shift, hooks };
     spec(stage.function(), controller)
 }
 
@@ -535,7 +531,7 @@ fn error(invocation: &Invocation) -> Option<String> {
 fn reason_of(invocation: &Invocation) -> String {
     let answer = answer(invocation);
     let texts = [&answer["reason"], &answer["reported"], &answer["errorMessage"]];
-    texts.into_iter().filter_map(Value::as_str).map(|text| format!("{text}\n")).collect()
+    texts.into_iter().filter_map(Value::as_str).flat_map(|text| [text, "\n"]).collect()
 }
 
 /// Adds what the functions logged meanwhile.
@@ -554,7 +550,8 @@ fn read_logs(logs: &mut broadcast::Receiver<LogLine>, seen: &mut Observed) {
             finding["outcome"] != "pass" || finding.get("fault").is_some() || finding.get("caveats").is_some()
         });
         for finding in telling {
-            seen.reasons.push_str(&format!("{finding}\n"));
+            seen.reasons.push_str(&finding.to_string());
+            seen.reasons.push('\n');
         }
         if told["level"] == "ERROR" || told["message"] == "watch over" || told["message"] == "held" {
             seen.reasons.push_str(&line);
