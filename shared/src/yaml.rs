@@ -247,6 +247,11 @@ fn convert(node: &MarkedYaml, key: &str, lines: &mut BTreeMap<String, usize>) ->
                 let mut path = key.to_owned();
                 push_key(&mut path, &name.0);
                 lines.insert(path.clone(), name.1);
+                if object.contains_key(&name.0) {
+                    // The parser finds equal nodes; `1` and `"1"` become one key only here.
+                    let what = "the key is given twice".to_owned();
+                    return Err(Problem { line: name.1, key: path, what });
+                }
                 object.insert(name.0, convert(item, &path, lines)?);
             }
             Ok(Value::Object(object))
@@ -337,7 +342,7 @@ mod tests {
             problem.line
         };
         assert_eq!(refused(&nested(DEEPEST + 1)), 1);
-        assert_eq!(refused(&format!("a: 1\nb: {}", "- ".repeat(100_000))), 2);
+        assert_eq!(refused(&format!("a: 1\nb:\n  {}", "- ".repeat(100_000))), 3);
         // 33 levels of one's own and 33 of an alias.
         let aliased = format!("a: &a {}\nb: {}*a{}\n", nested(33), "[".repeat(33), "]".repeat(33));
         assert_eq!(refused(&aliased), 2);
