@@ -348,6 +348,8 @@ mod tests {
             execution_id: None,
             answer_by,
             after_seconds: 60,
+            begin_after_seconds: None,
+            service: None,
             next: None,
             error: None,
         };
