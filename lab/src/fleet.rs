@@ -23,6 +23,7 @@ use crate::application::Behaviour;
 use crate::codedeploy::{
     AutoRollback, DeploymentRecord, Group, Hook, Pace, ServiceTarget, Shift, Status, Target,
 };
+use crate::doubts::Doubts;
 use crate::lambda::{Executions, LogLine};
 use crate::load_balancer::{HealthCheck, ListenerKind, LoadBalancer, LoadBalancerSpec, TargetGroupSpec};
 use crate::quota::Quota;
@@ -128,6 +129,7 @@ pub async fn play(spec: &FleetSpec, tell: impl Fn(&str)) -> Result<Played> {
         ingestion_delay: minute * INGESTION_MINUTES,
         retry_delays: [minute, 2 * minute],
         port: 0,
+        doubts: Doubts::default(),
     })
     .await?;
     let faster = spec.quotas.iter().map(|quota| quota.faster(f64::from(spec.speed)));
@@ -210,12 +212,13 @@ impl Fleet {
                 target_groups: names,
                 next_version: Behaviour::default(),
                 termination_wait_minutes: 0.0,
+                listener_rules: Doubts::default().listener_rules,
             }),
             shift: Shift::Canary { percent: GREEN * 100.0, minutes: f64::from(SHIFT_MINUTES) },
             hooks: [("AfterAllowTraffic", after)].into(),
             alarms: Vec::new(),
             auto_rollback: AutoRollback { on_failure: true, on_alarm: true },
-            hooks_in_rollback: false,
+            doubts: Doubts::default(),
             last_successful: None,
         });
         let rollout = Rollout { deployment: String::new(), regression, balancer, is_told: false };
@@ -241,6 +244,7 @@ impl Fleet {
             begin_after_seconds: first_pause(&id, self.minute),
             service: known(&application(number), &rollout.balancer),
             next: None,
+            error: None,
         };
         services.quotas.wait("states:StartExecution").await;
         let machine = &self.account.template.state_machine;
