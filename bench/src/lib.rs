@@ -1,5 +1,7 @@
 //! Measures Shiftgate. `judge` is the statistical judge on simulated rollouts, beside the rules that other tools use and
-//! beside oracles that know what no judge can know; `placebo` is the after-shift judge on simulated metrics.
+//! beside oracles that know what no judge can know; `placebo` is the after-shift judge on simulated metrics; `fleet` is many
+//! rollouts in one account with AWS's quotas.
 
+pub mod fleet;
 pub mod judge;
 pub mod placebo;

@@ -4,6 +4,7 @@ pub mod backtest;
 pub mod bench;
 pub mod doubts;
 pub mod faults;
+pub mod fleet;
 pub mod matrix;
 pub mod policy;
 pub mod replay;

@@ -28,6 +28,10 @@ pub fn binaries(project: &Path, given: Option<PathBuf>) -> Result<PathBuf> {
     // be built a second time.
     let mut build = Command::new("cargo");
     build.current_dir(project).args(["build", "--quiet", "--workspace", "--bins"]);
+    // What is measured is measured as it is deployed.
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
     crate::show::error("building what has changed of the functions; the first time takes minutes ...");
     let status =
         build.status().context("failed to run cargo; give the built functions with --functions DIR")?;

@@ -161,6 +161,8 @@ enum BenchCommand {
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
         jobs: u8,
     },
+    /// Many rollouts at once in one account, the stand-ins enforcing AWS's quotas
+    Fleet(commands::fleet::Arguments),
     /// The after-shift judge on simulated metrics, with and without a change
     Placebo {
         /// Changes of each kind
@@ -243,6 +245,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         Command::Bench { command: BenchCommand::Soak { minutes, jobs } } => {
             let (project, binaries) = found()?;
             commands::soak::run(&project, &binaries, Duration::from_mins(minutes), jobs).await
+        }
+        Command::Bench { command: BenchCommand::Fleet(arguments) } => {
+            let (project, binaries) = found()?;
+            commands::fleet::run(&project, &binaries, &arguments).await
         }
         Command::Bench { command: BenchCommand::Placebo { runs, days } } => {
             Ok(commands::bench::placebo(runs as usize, days as usize))

@@ -18,6 +18,7 @@ use crate::endpoint::{Endpoint, Services};
 use crate::fault::Faults;
 use crate::lambda::{FunctionSpec, Lambda, function_arn};
 use crate::load_balancer::LoadBalancer;
+use crate::quota::Quotas;
 use crate::ssm::ParameterStore;
 use crate::stepfunctions::{CallAws, StateMachines, TaskError, invoke_by};
 use crate::template::Template;
@@ -68,6 +69,8 @@ impl Account {
         ecs.on_event(event_bus(&template, Arc::clone(&lambda)));
         let stepfunctions =
             StateMachines::new(invoke_by(Arc::clone(&lambda)), reports_to(Arc::clone(&codedeploy)));
+        let quotas = Arc::new(Quotas::default());
+        stepfunctions.limit(Arc::clone(&quotas));
         let watch = template.function("watch").context("template.yaml has no watch")?;
         let substitutions = [("WatchFunctionArn".to_owned(), function_arn(&watch.name))].into();
         stepfunctions.create(&template.state_machine, &definition, &substitutions)?;
@@ -82,6 +85,7 @@ impl Account {
             parameters: ParameterStore::default(),
             balancers: Mutex::default(),
             faults: Faults::default(),
+            quotas,
             roles: roles.collect(),
             calls: Mutex::default(),
         });

@@ -24,6 +24,7 @@ use crate::fault::{self, Fault, Faults, Syntax};
 use crate::iam::{self, Facts, Role};
 use crate::lambda::Lambda;
 use crate::load_balancer::LoadBalancer;
+use crate::quota::Quotas;
 use crate::ssm::{self, ParameterStore};
 use crate::stepfunctions::StateMachines;
 
@@ -45,6 +46,8 @@ pub struct Services {
     pub balancers: Mutex<Vec<Arc<LoadBalancer>>>,
     /// What goes wrong on purpose.
     pub faults: Faults,
+    /// How much an account may call.
+    pub quotas: Arc<Quotas>,
     /// The role of each caller, by its access key. A key that is not listed may do everything.
     pub roles: BTreeMap<String, Role>,
     /// Every call so far.
@@ -184,7 +187,9 @@ async fn answer(
         }
         None => (body, false),
     };
-    let refusal = fault.and_then(|fault| fault.refusal(&request.caller, &action, &request.resources));
+    let refusal = fault
+        .and_then(|fault| fault.refusal(&request.caller, &action, &request.resources))
+        .or_else(|| services.quotas.take(&action).err());
     let result = match refusal {
         Some(error) => Err(error),
         None if !may(&services, &request.caller, &action, &request.resources) => {

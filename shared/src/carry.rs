@@ -1,5 +1,6 @@
 //! Work that takes longer than a moment: wait in place while the budget lasts, else hand over to the state machine.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,9 +8,10 @@ use jiff::Timestamp;
 use crate::aws::{self, Aws};
 use crate::clock;
 use crate::environment::Environment;
-use crate::event::{Duty, HookEvent, Look};
+use crate::event::{DeploymentId, Duty, HookEvent, Look};
 use crate::fault::{Fault, FaultKind};
 use crate::hook::{Ended, Release};
+use crate::rollout;
 use crate::verdict::Findings;
 
 /// Where a piece of work stands after one look.
@@ -38,11 +40,14 @@ where
     L: AsyncFn(&mut Release) -> Result<Step, Fault>,
 {
     let answer_by = answer_by(release);
+    let mut has_looked = false;
     loop {
         let now = clock::now();
         let hook_left = Duration::try_from(answer_by.duration_since(now)).unwrap_or_default();
         let left = release.budget.for_checks(now).min(hook_left);
-        let after = match look(release).await {
+        let seen = if has_looked { look_again(release, &look).await } else { look(release).await };
+        has_looked = true;
+        let after = match seen {
             Ok(Step::Done(findings)) => return Ended::Findings(findings),
             Ok(Step::Again { done_in, .. }) if done_in + LAST_LOOK.min(left / 4) > left => {
                 return match hand_over(release, event, answer_by).await {
@@ -70,6 +75,15 @@ fn answer_by(release: &Release) -> Timestamp {
     began.unwrap_or_else(clock::now).saturating_add(ANSWER_WITHIN).unwrap_or(Timestamp::MAX)
 }
 
+/// Looks at tasks and lifecycle events as they are by now; what was opened a moment ago need not be read again.
+async fn look_again<L>(release: &mut Release, look: &L) -> Result<Step, Fault>
+where
+    L: AsyncFn(&mut Release) -> Result<Step, Fault>,
+{
+    rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
+    look(release).await
+}
+
 async fn hand_over(release: &Release, event: &HookEvent, answer_by: Timestamp) -> Result<String, Fault> {
     let look = Look {
         deployment_id: event.deployment_id.to_string(),
@@ -77,11 +91,21 @@ async fn hand_over(release: &Release, event: &HookEvent, answer_by: Timestamp) -
         execution_id: Some(event.execution_id.clone()),
         answer_by: Some(answer_by.as_second()),
         after_seconds: release.plan.sampling.look_every.as_secs().max(1),
+        begin_after_seconds: first_pause(&event.deployment_id, release.plan.sampling.look_every),
+        service: release.service(),
         next: None,
         error: None,
     };
     let name = format!("{}-bake", event.deployment_id);
     start(&release.aws, &release.environment, &name, &look).await
+}
+
+/// Seconds until the first look: a part of the time between looks that follows from the deployment's id. An account has
+/// few calls a second, and rollouts that one pipeline begins together would otherwise look together ever after.
+pub fn first_pause(id: &DeploymentId, look_every: Duration) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    Some(hasher.finish() % look_every.as_secs().max(1)).filter(|seconds| *seconds > 0)
 }
 
 /// Starts the state machine under a name, once: a second delivery of the same event finds it started. Returns the
@@ -113,4 +137,23 @@ pub(crate) fn state_machine(environment: &Environment) -> Result<&str, Fault> {
             "deploy with template.yaml, which sets it; by hand, `shiftgate serve` prints it",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_first_looks_are_spread_over_the_time_between_looks() {
+        let minute = Duration::from_mins(1);
+        let mut per_second = [0_u32; 60];
+        for number in 0..1000 {
+            let id = DeploymentId::new(&format!("d-{number:09}")).unwrap();
+            assert_eq!(first_pause(&id, minute), first_pause(&id, minute), "a second delivery waits as long");
+            per_second[first_pause(&id, minute).unwrap_or(0) as usize] += 1;
+        }
+        // 17 on average; a second with twice as many is one chance in ten thousand.
+        assert!(per_second.iter().all(|looks| (3..36).contains(looks)), "{per_second:?}");
+        assert_eq!(first_pause(&DeploymentId::unknown(), Duration::from_secs(1)), None);
+    }
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use aws_lambda_events::codedeploy::CodeDeployLifecycleEvent;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::fault::{Fault, FaultKind};
+use crate::rollout::Service;
 
 /// The duty of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -263,7 +264,7 @@ pub enum Duty {
 }
 
 /// The state machine's input, and with `next` filled in its output: the loop carries nothing else.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Look {
     /// The deployment.
     pub deployment_id: String,
@@ -277,6 +278,13 @@ pub struct Look {
     pub answer_by: Option<i64>,
     /// Seconds until the next look.
     pub after_seconds: u64,
+    /// Seconds until the first look, so that rollouts which begin together do not look together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin_after_seconds: Option<u64>,
+    /// What is known of the service and does not change during a deployment. A look that cannot read it finds out anew:
+    /// a loop outlives a new version of the function.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "if_understood")]
+    pub service: Option<Service>,
     /// Whether there is a next look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Next>,
@@ -305,6 +313,10 @@ pub enum Next {
     Again,
     /// The watch is over.
     Done,
+}
+
+fn if_understood<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Service>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
 }
 
 impl Look {
@@ -415,6 +427,8 @@ mod tests {
             execution_id: Some("e".into()),
             answer_by: None,
             after_seconds: 60,
+            begin_after_seconds: None,
+            service: None,
             next: Some(Next::Again),
             error: None,
         };
@@ -423,6 +437,7 @@ mod tests {
             value,
             json!({"deployment_id": "d-1", "duty": "bake", "execution_id": "e", "after_seconds": 60, "next": "again"})
         );
+        value["service"] = json!({"written": "by another version"});
         assert_eq!(Look::parse(&value).unwrap(), look);
         value["error"] = json!({"Error": "Lambda.Unknown", "Cause": "killed"});
         let caught = Look::parse(&value).unwrap().error.unwrap();

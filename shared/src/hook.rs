@@ -21,13 +21,17 @@ use crate::permissions;
 use crate::policy::load::{self, Source};
 use crate::policy::plan::Plan;
 use crate::report::{self, About};
-use crate::rollout::{self, Controller, Deployment, Rollout};
+use crate::rollout::{self, Controller, Deployment, Rollout, Service};
 use crate::smoke::Secrets;
 use crate::telemetry;
 use crate::verdict::{Caveat, Finding, Findings, Outcome, Rules, Verdict, conclude};
 
 /// How far our clock may be behind that of AWS; metrics are not read younger than two minutes.
 const MOST_SKEW: Duration = Duration::from_mins(1);
+/// Time that a recipe needs after the release is open: it is opened no more when there is less.
+const FOR_THE_RECIPE: Duration = Duration::from_mins(2);
+/// Pause before a release is opened once more; the SDK has paused before.
+const COME_BACK: Duration = Duration::from_secs(5);
 
 /// All that a recipe works with: the deployment, what it deploys, and how it is to be gated.
 #[derive(Debug)]
@@ -127,24 +131,57 @@ impl Session {
     where
         R: AsyncFn(&mut Release, &HookEvent) -> Ended,
     {
-        let deployment = rollout::deployment(aws, &event.deployment_id).await?;
-        self.about.deployment = Some(deployment.clone());
-        if deployment.is_rollback {
+        let Some(mut release) = self.open_patiently(aws, environment, event, budget).await? else {
             let found = vec![Finding::new(
                 "rollback",
                 Outcome::Pass,
                 "this deployment is itself a rollback; nothing holds it up",
             )];
             return Ok(Ended::Findings(Findings::new().and("rollback", Ok(found))));
+        };
+        self.cross_check(&release.rollout);
+        self.about.began = release.rollout.in_progress().and_then(|event| event.started);
+        Ok(recipe(&mut release, event).await)
+    }
+
+    /// Opens the release, again and again while AWS asks to come back later and there is time: where many rollouts begin
+    /// together, the account's quotas are spent for minutes, and that is no fault of any of them.
+    async fn open_patiently(
+        &mut self,
+        aws: &Aws,
+        environment: &Environment,
+        event: &HookEvent,
+        budget: Budget,
+    ) -> Result<Option<Release>, Fault> {
+        loop {
+            match self.open(aws, environment, event, budget).await {
+                Err(fault) if fault.may_heal() && budget.for_checks(clock::now()) > FOR_THE_RECIPE => {
+                    report::failure(self.about.stage, Some(&self.about), &fault);
+                    tokio::time::sleep(COME_BACK).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// The release, unless it is a rollback.
+    async fn open(
+        &mut self,
+        aws: &Aws,
+        environment: &Environment,
+        event: &HookEvent,
+        budget: Budget,
+    ) -> Result<Option<Release>, Fault> {
+        let deployment = rollout::deployment(aws, &event.deployment_id).await?;
+        self.about.deployment = Some(deployment.clone());
+        if deployment.is_rollback {
+            return Ok(None);
         }
         let (plan, source) = plan(aws, environment, &deployment).await?;
         // From here on the policy's rules hold, whatever happens next.
         self.rules = plan.rules;
         self.about.source = Some(source);
-        let mut release = Release::open(aws, environment, deployment, plan, budget).await?;
-        self.cross_check(&release.rollout);
-        self.about.began = release.rollout.in_progress().and_then(|event| event.started);
-        Ok(recipe(&mut release, event).await)
+        Release::open(aws, environment, deployment, plan, budget, None).await.map(Some)
     }
 
     /// A function that serves another hook than the one in progress is wired wrongly in the AppSpec.
@@ -164,15 +201,16 @@ impl Session {
 }
 
 impl Release {
-    /// Finds out what the deployment deploys.
+    /// Finds out what the deployment deploys, as far as it is not `known`.
     pub async fn open(
         aws: &Aws,
         environment: &Environment,
         deployment: Deployment,
         plan: Plan,
         budget: Budget,
+        known: Option<Service>,
     ) -> Result<Self, Fault> {
-        let mut rollout = rollout::discover(aws, &deployment).await?;
+        let mut rollout = rollout::discover(aws, &deployment, known).await?;
         clocks_agree(&deployment, &rollout, clock::now())?;
         let plan = plan.fitted(rollout.front());
         if deployment.controller == Controller::Ecs {
@@ -182,6 +220,12 @@ impl Release {
         askable(&plan, &rollout)?;
         let (aws, environment, secrets) = (aws.clone(), environment.clone(), Secrets::default());
         Ok(Self { aws, environment, deployment, rollout, plan, budget, secrets })
+    }
+
+    /// What later looks need not find out again. Of ECS the listener's weights are asked for with it, and they change.
+    pub fn service(&self) -> Option<Service> {
+        let settled = self.deployment.controller == Controller::CodeDeploy;
+        settled.then(|| Service::of(&self.rollout)).flatten()
     }
 }
 

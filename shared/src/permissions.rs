@@ -169,6 +169,8 @@ async fn start_nothing(release: &Release) -> Result<(), Fault> {
         execution_id: None,
         answer_by: None,
         after_seconds: 1,
+        begin_after_seconds: None,
+        service: None,
         next: Some(Next::Done),
         error: None,
     };
@@ -201,7 +203,7 @@ pub async fn answer(
     let work = async {
         let deployment = rollout::deployment(aws, &id).await?;
         let (plan, _) = hook::plan(aws, environment, &deployment).await?;
-        let release = Release::open(aws, environment, deployment, plan, budget).await?;
+        let release = Release::open(aws, environment, deployment, plan, budget, None).await?;
         Ok(try_all(stage, &release).await)
     };
     let tried = match hook::within(budget, work).await {

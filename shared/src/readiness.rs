@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aws_sdk_elasticloadbalancingv2::config::Config;
+use aws_sdk_elasticloadbalancingv2::config::retry::RetryConfig;
 use aws_sdk_elasticloadbalancingv2::types::{TargetHealthReasonEnum, TargetHealthStateEnum};
 
 use crate::aws::{self, Aws};
@@ -24,20 +26,43 @@ pub struct Targets {
     pub why: Option<String>,
 }
 
+/// Name of the finding about targets.
+const HEALTHY_TARGETS: &str = "healthy targets";
 /// Longest wait for a lost task to come back, within one look.
 const LONGEST_DOUBT: Duration = Duration::from_secs(30);
 
+/// How hard the balancer is asked for the health of targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// As hard as for everything else.
+    Full,
+    /// Twice: there is another look soon, and an account has only ten such calls a second. What the metrics show must not
+    /// wait for it.
+    InPassing,
+}
+
+/// Attempts of a call that is made in passing.
+const ATTEMPTS_IN_PASSING: u32 = 2;
+
 /// Asks the balancer for the health of a group's targets. Without a group there are none, and tasks alone count.
 pub async fn targets(aws: &Aws, group: Option<&TargetGroup>) -> Result<Targets, Fault> {
+    ask(aws, group, Patience::Full).await
+}
+
+async fn ask(aws: &Aws, group: Option<&TargetGroup>, patience: Patience) -> Result<Targets, Fault> {
     let Some(group) = group else { return Ok(Targets::default()) };
-    let output =
-        aws.elb.describe_target_health().target_group_arn(&group.arn).send().await.map_err(|error| {
-            aws::fault(
-                "elasticloadbalancing:DescribeTargetHealth",
-                &format!("read the health of target group {}", group.name),
-                error,
-            )
-        })?;
+    let mut how = Config::builder();
+    if patience == Patience::InPassing {
+        how = how.retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_IN_PASSING));
+    }
+    let call = aws.elb.describe_target_health().target_group_arn(&group.arn);
+    let output = call.customize().config_override(how).send().await.map_err(|error| {
+        aws::fault(
+            "elasticloadbalancing:DescribeTargetHealth",
+            &format!("read the health of target group {}", group.name),
+            error,
+        )
+    })?;
     let mut targets = Targets::default();
     for health in output.target_health_descriptions().iter().filter_map(|target| target.target_health()) {
         match &health.state {
@@ -86,7 +111,6 @@ pub async fn green_is_ready(release: &mut Release) -> Result<Vec<Finding>, Fault
     let deadline = started + plan.within.min(left);
     let mut ready_since = None;
     loop {
-        rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
         let group = release.rollout.green.target_group.as_ref();
         let targets = targets(&release.aws, group).await?;
         let checked = group.is_some().then_some(&targets);
@@ -110,6 +134,7 @@ pub async fn green_is_ready(release: &mut Release) -> Result<Vec<Finding>, Fault
             return Ok(vec![finding(state, group, &format!("after {}", seconds(started.elapsed())))]);
         }
         tokio::time::sleep(pause).await;
+        rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
     }
 }
 
@@ -138,28 +163,20 @@ pub async fn blue_is_healthy(release: &Release) -> Result<Vec<Finding>, Fault> {
 }
 
 /// A look at green while it serves: no healthy target at all, or tasks lost for good, end the release.
-pub async fn green_still_runs(release: &mut Release) -> Result<Vec<Finding>, Fault> {
+pub async fn green_still_runs(release: &mut Release, patience: Patience) -> Result<Vec<Finding>, Fault> {
     if release.rollout.front() == Front::Function {
         // A function has neither tasks nor targets; that it runs shows in its invocations.
         return Ok(Vec::new());
     }
-    let targets = targets(&release.aws, release.rollout.green.target_group.as_ref()).await?;
-    let healthy = if targets.registered > targets.not_in_use && targets.healthy == 0 {
-        let why = targets.why.as_deref().unwrap_or("the balancer gives no reason");
-        Finding::new(
-            "healthy targets",
-            Outcome::Fail,
-            format!("none of green's {} targets is healthy: {why}", targets.registered),
-        )
-    } else {
-        Finding::new(
-            "healthy targets",
-            Outcome::Pass,
-            format!("{} of green's {} targets are healthy", targets.healthy, targets.registered),
-        )
+    let group = release.rollout.green.target_group.as_ref();
+    let healthy = match ask(&release.aws, group, patience).await {
+        Ok(targets) => healthy_targets(&targets),
+        // The tasks, which CodeDeploy knows, are looked at all the same.
+        Err(fault) if fault.may_heal() => Finding::from_fault(HEALTHY_TARGETS, &fault),
+        Err(fault) => return Err(fault),
     };
     let mut tasks = release.rollout.green.tasks;
-    if healthy.outcome == Outcome::Pass && tasks.is_some_and(lost) {
+    if healthy.outcome != Outcome::Fail && tasks.is_some_and(lost) {
         // A task that is being replaced is missing for a moment; one that stays away is not.
         let half = release.budget.for_checks(clock::now()) / 2;
         tokio::time::sleep(release.plan.readiness.stable_for.min(LONGEST_DOUBT).min(half)).await;
@@ -168,6 +185,18 @@ pub async fn green_still_runs(release: &mut Release) -> Result<Vec<Finding>, Fau
     }
     let of_targets = release.rollout.green.target_group.is_some().then_some(healthy);
     Ok(of_targets.into_iter().chain([task_count(tasks)]).collect())
+}
+
+fn healthy_targets(targets: &Targets) -> Finding {
+    let Targets { registered, healthy, .. } = targets;
+    if *registered > targets.not_in_use && *healthy == 0 {
+        let why = targets.why.as_deref().unwrap_or("the balancer gives no reason");
+        let none = format!("none of green's {registered} targets is healthy: {why}");
+        Finding::new(HEALTHY_TARGETS, Outcome::Fail, none)
+    } else {
+        let some = format!("{healthy} of green's {registered} targets are healthy");
+        Finding::new(HEALTHY_TARGETS, Outcome::Pass, some)
+    }
 }
 
 /// Fewer tasks than wanted, and no replacement on its way.

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 
+use crate::event::Stage;
 use crate::fault::Fault;
 use crate::hook::Release;
 use crate::preflight;
-use crate::readiness;
+use crate::readiness::{self, Patience};
 use crate::report::{self, About};
 use crate::smoke;
 use crate::traffic::{self, Span};
@@ -28,7 +29,10 @@ pub async fn look(
     now: Timestamp,
 ) -> Result<Look, Fault> {
     let rules = release.plan.rules;
-    let mut findings = Findings::new().and("readiness", readiness::green_still_runs(release).await);
+    // The watch looks again in a minute. ECS acts on what one call finds.
+    let patience = if about.stage == Stage::Watch { Patience::InPassing } else { Patience::Full };
+    let runs = readiness::green_still_runs(release, patience).await;
+    let mut findings = Findings::new().and("readiness", runs);
     if !release.plan.alarms.is_empty() {
         findings = findings.and("alarms", preflight::alarms(release).await);
     }

@@ -46,22 +46,54 @@ pub struct Seen {
 
 /// Judges `gates` and the outage lane over the complete periods of `span`, as far as they are in.
 pub async fn look(release: &Release, gates: &[Gate], span: Span, now: Timestamp) -> Result<Seen, Fault> {
+    let read = read(release, &[(gates, span)], now).await?;
+    judge(release, gates, span, now, &read).await
+}
+
+/// What CloudWatch told about the gates of one look.
+pub struct Read {
+    set: SeriesSet,
+    usually_slow: UsuallySlow,
+}
+
+/// What is slow, in the metric's unit, for each metric of which a comparison leaves that to the service.
+type UsuallySlow = Vec<(Metric, f64)>;
+
+/// Reads what all gates of a look need, each series once and over the longest of the spans, which begin with one shift.
+pub async fn read(release: &Release, asked: &[(&[Gate], Span)], now: Timestamp) -> Result<Read, Fault> {
+    let longest = asked.iter().map(|(_, span)| span.compared(release, now)).max_by_key(|shift| shift.periods);
+    let Some(longest) = longest.filter(|shift| shift.periods > 0) else {
+        return Ok(Read { set: SeriesSet::default(), usually_slow: UsuallySlow::new() });
+    };
+    let gates: Vec<Gate> = asked.iter().flat_map(|(gates, _)| gates.iter().cloned()).collect();
+    let usually_slow = usually_slow(release, &gates, &longest).await?;
+    let errors = all_errors(release.rollout.front());
+    let queries = Rules::new(release, &gates, &errors, &usually_slow).queries();
+    let set = read_counts(release, &queries, &longest.with_history(HISTORY)).await?;
+    Ok(Read { set, usually_slow })
+}
+
+/// Judges one of the spans that were read.
+pub async fn judge(
+    release: &Release,
+    gates: &[Gate],
+    span: Span,
+    now: Timestamp,
+    read: &Read,
+) -> Result<Seen, Fault> {
     let sampling = &release.plan.sampling;
     let limited = Window::complete(span.from, span.until, now, sampling);
-    let compared = Window::complete(span.shift, span.until, now, sampling);
-    let read = if compared.periods == 0 { compared } else { compared.with_history(HISTORY) };
-    let slow = usually_slow(release, gates, &compared).await?;
+    let compared = span.compared(release, now);
+    let window = if compared.periods == 0 { compared } else { compared.with_history(HISTORY) };
     let errors = all_errors(release.rollout.front());
-    let down: Vec<Limited> = errors.iter().map(|(name, limit)| Limited::new(name, limit, release)).collect();
-    let rules: Vec<Asked> = gates.iter().filter_map(|gate| Asked::new(gate, slow, release)).collect();
-    let queries: Vec<Query> =
-        down.iter().flat_map(Limited::queries).chain(rules.iter().flat_map(Asked::queries)).collect();
-    let set = read_counts(release, &queries, &read).await?;
+    // Before the first period of the shift nothing was read.
+    let usually_slow = if compared.periods == 0 { &[] } else { read.usually_slow.as_slice() };
+    let Rules { down, rules } = Rules::new(release, gates, &errors, usually_slow);
     let answer = Answer {
-        set: &set,
-        read,
+        set: &read.set,
+        read: window,
         shift: span.shift,
-        first: read.periods - limited.periods,
+        first: window.periods - limited.periods,
         planned: green_shares(&release.rollout.schedule, sampling.period, release.plan.bake_for).len(),
     };
     let of_errors: Vec<Evidence> = down.iter().map(|limited| limited.evidence(&answer)).collect();
@@ -86,13 +118,45 @@ pub async fn look(release: &Release, gates: &[Gate], span: Span, now: Timestamp)
     if gates.is_empty() && matches!(front, Front::None | Front::Shared) {
         findings.push(judge::nothing_tells(front));
     }
-    for message in &set.messages {
+    for message in &read.set.messages {
         if let Some(finding) = findings.first_mut() {
             finding.caveats.push(Caveat::PartialData { message: message.clone() });
         }
     }
     let recording = recording::Traffic::taken(sampling.period, &recorded);
     Ok(Seen { findings, window: limited, recording })
+}
+
+impl Span {
+    /// The complete periods since the shift began: what comparisons gather evidence from.
+    fn compared(&self, release: &Release, now: Timestamp) -> Window {
+        Window::complete(self.shift, self.until, now, &release.plan.sampling)
+    }
+}
+
+/// The outage lane and the gates, with their queries.
+struct Rules<'a> {
+    down: Vec<Limited<'a>>,
+    rules: Vec<Asked<'a>>,
+}
+
+impl<'a> Rules<'a> {
+    fn new(
+        release: &Release,
+        gates: &'a [Gate],
+        errors: &'a [(&'static str, Threshold)],
+        usually_slow: &[(Metric, f64)],
+    ) -> Self {
+        Self {
+            down: errors.iter().map(|(name, limit)| Limited::new(name, limit, release)).collect(),
+            rules: gates.iter().filter_map(|gate| Asked::new(gate, usually_slow, release)).collect(),
+        }
+    }
+
+    fn queries(&self) -> Vec<Query> {
+        let of_gates = self.rules.iter().flat_map(Asked::queries);
+        self.down.iter().flat_map(Limited::queries).chain(of_gates).collect()
+    }
 }
 
 /// What CloudWatch answered, when the shift began, and which period is the first in which limits hold.
@@ -148,13 +212,23 @@ pub async fn began(
 }
 
 /// The usual 99th percentile before the shift, for the comparisons that leave it to the service which samples are slow.
-async fn usually_slow(release: &Release, gates: &[Gate], shift: &Window) -> Result<Option<f64>, Fault> {
-    if shift.periods == 0 {
-        return Ok(None);
-    }
+async fn usually_slow(release: &Release, gates: &[Gate], shift: &Window) -> Result<UsuallySlow, Fault> {
     let before = Window { periods: HISTORY, ..shift.with_history(HISTORY) };
-    let of_colours = slowest(&release.aws, &release.rollout, gates, &before).await?;
-    Ok(of_colours.into_iter().find_map(|series| judge::median(series.into_iter().flatten())))
+    let of_sides = |metric: &Metric| slowest_queries(metric, &release.rollout);
+    let queries: Vec<Query> = gates.iter().filter_map(left_open).flat_map(of_sides).collect();
+    if queries.is_empty() {
+        return Ok(UsuallySlow::new());
+    }
+    let set = metrics::read(&release.aws, &queries, &before).await?;
+    let usual = |metric: &Metric| {
+        let median = |query: &Query| judge::median(set.get(query, &before).into_iter().flatten());
+        of_sides(metric).iter().find_map(median)
+    };
+    Ok(gates
+        .iter()
+        .filter_map(left_open)
+        .filter_map(|metric| Some((metric.clone(), usual(metric)?)))
+        .collect())
 }
 
 /// What is slow in each period, of blue and of green, in the metric's unit: its 99th percentile. Nothing where no
@@ -165,16 +239,24 @@ pub async fn slowest(
     gates: &[Gate],
     window: &Window,
 ) -> Result<Vec<metrics::Series>, Fault> {
-    let left_open = gates.iter().find_map(|gate| match &gate.rule {
+    let Some(metric) = gates.iter().find_map(left_open) else { return Ok(Vec::new()) };
+    let queries = slowest_queries(metric, rollout);
+    let set = metrics::read(aws, &queries, window).await?;
+    Ok(queries.iter().map(|query| set.get(query, window)).collect())
+}
+
+fn slowest_queries(metric: &Metric, rollout: &Rollout) -> [Query; 2] {
+    [Side::Blue, Side::Green].map(|side| metrics::query(metric, USUALLY_SLOW, rollout, side))
+}
+
+/// The metric of a comparison that leaves it to the service what is slow.
+fn left_open(gate: &Gate) -> Option<&Metric> {
+    match &gate.rule {
         Rule::Compared(Compared { events: Events::Slow { metric, than: SlowerThan::Usual }, .. }) => {
             Some(metric)
         }
         _ => None,
-    });
-    let Some(metric) = left_open else { return Ok(Vec::new()) };
-    let queries = [Side::Blue, Side::Green].map(|side| metrics::query(metric, USUALLY_SLOW, rollout, side));
-    let set = metrics::read(aws, &queries, window).await?;
-    Ok(queries.iter().map(|query| set.get(query, window)).collect())
+    }
 }
 
 /// A gate with its queries.
@@ -190,11 +272,14 @@ enum Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn new(gate: &'a Gate, usually_slow: Option<f64>, release: &Release) -> Option<Self> {
+    fn new(gate: &'a Gate, usually_slow: &[(Metric, f64)], release: &Release) -> Option<Self> {
+        let usual = left_open(gate).and_then(|metric| {
+            usually_slow.iter().find(|(known, _)| known == metric).map(|(_, value)| *value)
+        });
         match &gate.rule {
             Rule::Threshold(threshold) => Some(Self::Limited(Limited::new(&gate.name, threshold, release))),
             Rule::Compared(compared) => {
-                let queries = CountQueries::new(&compared.events, usually_slow, &release.rollout);
+                let queries = CountQueries::new(&compared.events, usual, &release.rollout);
                 Some(queries.map_or(Self::NothingUsual(&gate.name), |queries| Self::Compared {
                     gate: &gate.name,
                     compared,

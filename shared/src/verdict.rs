@@ -407,6 +407,15 @@ impl Findings {
         self.0.iter().filter_map(|finding| finding.fault.as_ref()).any(|fault| !heals(fault.kind))
     }
 
+    /// What a later look may be able to check, if something could not be checked now.
+    pub fn passing_fault(&self) -> Option<Fault> {
+        self.0.iter().find_map(|finding| {
+            let note = finding.fault.as_ref()?;
+            let fault = Fault::new(note.kind, format!("{}: {}", finding.check, finding.summary), &note.hint);
+            fault.may_heal().then_some(fault)
+        })
+    }
+
     /// Whether the release must end now: for what was seen, or because something will never be seen.
     pub fn end_it(&self, rules: Rules) -> bool {
         self.any_fail() || (rules.on_fault == Choice::Fail && self.any_lasting_fault())

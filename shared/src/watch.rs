@@ -22,7 +22,7 @@ use crate::hook::{self, Release};
 use crate::permissions;
 use crate::policy::plan::Choice;
 use crate::report::{self, About};
-use crate::rollout::{self, Deployment, Phase};
+use crate::rollout::{self, Deployment, Phase, Service};
 use crate::shift;
 use crate::telemetry;
 use crate::verdict::{Answer, Finding, Findings, Outcome, Rules, Verdict, conclude};
@@ -44,6 +44,8 @@ pub async fn begin(release: &Release) -> Result<Vec<Finding>, Fault> {
         execution_id: None,
         answer_by: None,
         after_seconds: seconds(release.plan.sampling.look_every),
+        begin_after_seconds: carry::first_pause(&release.deployment.id, release.plan.sampling.look_every),
+        service: release.service(),
         next: None,
         error: None,
     };
@@ -86,11 +88,18 @@ pub async fn handle(
     if let Some(caught) = &look.error {
         report::looks_crashed(&about, caught);
     }
-    let mut visit = Visit { about, rules: Rules::default(), aws, started, budget };
+    let service = look.service.clone();
+    let mut visit = Visit { about, rules: Rules::default(), service, aws, started, budget };
     let seen = hook::within(budget, visit.look(environment, &look)).await;
     let next = visit.conclude(&look, seen).await?;
-    let after_seconds = next.1.map_or(look.after_seconds, seconds);
-    let answer = Look { next: Some(next.0), after_seconds, error: None, ..look };
+    let answer = Look {
+        next: Some(next.0),
+        after_seconds: next.1.map_or(look.after_seconds, seconds),
+        begin_after_seconds: None,
+        service: visit.service,
+        error: None,
+        ..look
+    };
     serde_json::to_value(answer).map_err(|error| {
         Fault::new(FaultKind::Bug, "cannot write the look's answer", "please report this").because(error)
     })
@@ -109,6 +118,8 @@ enum Seen {
 struct Visit<'a> {
     about: About,
     rules: Rules,
+    /// What is known of the service; the next look is spared to find out.
+    service: Option<Service>,
     aws: &'a Aws,
     started: Timestamp,
     budget: Budget,
@@ -145,7 +156,11 @@ impl Visit<'_> {
         let (plan, source) = hook::plan(self.aws, environment, &deployment).await?;
         self.rules = plan.rules;
         self.about.source = Some(source);
-        Release::open(self.aws, environment, deployment, plan, self.budget).await
+        let known = self.service.take();
+        let release =
+            Release::open(self.aws, environment, deployment, plan, self.budget, known.clone()).await;
+        self.service = known.or_else(|| release.as_ref().ok()?.service());
+        release
     }
 
     async fn traffic(&self, release: &mut Release) -> Result<Seen, Fault> {
@@ -333,6 +348,8 @@ mod tests {
             execution_id: None,
             answer_by,
             after_seconds: 60,
+            begin_after_seconds: None,
+            service: None,
             next: None,
             error: None,
         };

@@ -4,6 +4,7 @@
 //! starts the very binaries that are deployed, and treats them as Lambda does: one event at a time for each process,
 //! warm processes used again, a process killed at its timeout or over its memory, two retries of asynchronous events.
 
+mod concurrency;
 mod function;
 mod invocation;
 mod memory;
@@ -22,6 +23,8 @@ use tokio::{
 
 use crate::api::{ACCOUNT, ApiError, REGION};
 use crate::function_site::AliasedFunction;
+use concurrency::Concurrency;
+pub use concurrency::Executions;
 use function::Function;
 pub use invocation::{FunctionError, Invocation};
 
@@ -101,6 +104,7 @@ pub struct Lambda {
     /// Pretended functions with versions; no program belongs to them.
     aliased: std::sync::Mutex<BTreeMap<String, Arc<AliasedFunction>>>,
     retry_delays: [Duration; 2],
+    concurrency: Arc<Concurrency>,
     logs: broadcast::Sender<LogLine>,
     /// Invocations run on when their caller goes away, but not when the lab does.
     running: std::sync::Mutex<JoinSet<()>>,
@@ -119,6 +123,7 @@ impl Lambda {
             functions,
             aliased: std::sync::Mutex::default(),
             retry_delays,
+            concurrency: Arc::default(),
             logs,
             running: std::sync::Mutex::default(),
         })
@@ -129,6 +134,16 @@ impl Lambda {
         lock(&self.aliased).insert(function.name.clone(), function);
     }
 
+    /// From now on the account may have so many executions at once.
+    pub fn limit_concurrency(&self, executions: usize) {
+        self.concurrency.set_limit(executions);
+    }
+
+    /// The executions so far.
+    pub fn executions(&self) -> Executions {
+        self.concurrency.executions()
+    }
+
     /// The log lines of all functions from now on.
     pub fn logs(&self) -> broadcast::Receiver<LogLine> {
         self.logs.subscribe()
@@ -137,8 +152,10 @@ impl Lambda {
     /// Invokes the function `name` (a name or an ARN) and waits for its answer.
     pub async fn invoke(&self, name: &str, payload: Vec<u8>) -> Result<Invocation, ApiError> {
         let function = self.function(name)?;
+        let place = self.concurrency.take()?;
         let (answer, answered) = oneshot::channel();
         self.spawn(async move {
+            let _place = place;
             // A caller that went away does not stop the function.
             let _ = answer.send(function.run(&Request::new(payload)).await);
         });
@@ -181,9 +198,14 @@ impl Lambda {
         let function = self.function(name)?;
         let retry_delays = self.retry_delays;
         let (ended, served) = oneshot::channel();
+        let concurrency = Arc::clone(&self.concurrency);
         self.spawn(async move {
+            let run = async |request: &Request| {
+                let _place = concurrency.wait().await;
+                function.run(request).await
+            };
             let request = Request::new(payload);
-            let mut invocations = vec![function.run(&request).await];
+            let mut invocations = vec![run(&request).await];
             if invocations.iter().any(|first| first.error.is_some()) {
                 let _ = failure.send(());
             }
@@ -192,7 +214,7 @@ impl Lambda {
                     break;
                 }
                 tokio::time::sleep(delay).await;
-                invocations.push(function.run(&request).await);
+                invocations.push(run(&request).await);
             }
             // Callers of an asynchronous event seldom wait.
             let _ = ended.send(invocations);

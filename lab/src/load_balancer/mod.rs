@@ -98,6 +98,27 @@ impl LoadBalancer {
         }))
     }
 
+    /// A balancer that only the API knows: nobody listens, and nobody checks targets.
+    pub fn described(spec: LoadBalancerSpec) -> Arc<Self> {
+        let path = format!("app/{}/{}", spec.name, identifier("load balancer", &spec.name));
+        let target_groups = spec.target_groups.map(start_target_group);
+        let [first, _] = &target_groups;
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 80));
+        let listener = |kind| Arc::new(describe_listener(kind, &path, &spec.rules, first, nowhere));
+        first.set_in_use(true);
+        Arc::new(Self {
+            name: spec.name,
+            arn: arn(&format!("loadbalancer/{path}")),
+            created: metrics::now(),
+            production: listener(ListenerKind::Production),
+            test: spec.test_listener.then(|| listener(ListenerKind::Test)),
+            dimension: path,
+            target_groups,
+            routing: Mutex::new(()),
+            _tasks: JoinSet::new(),
+        })
+    }
+
     /// Where users' requests go.
     pub fn production_address(&self) -> SocketAddr {
         self.production.address
@@ -210,6 +231,18 @@ async fn start_listener(
     tasks: &mut JoinSet<()>,
 ) -> io::Result<Arc<Listener>> {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let listener = Arc::new(describe_listener(kind, path, rules, first, socket.local_addr()?));
+    tasks.spawn(proxy::proxy_for_ever(socket, Arc::clone(&listener), Arc::clone(meter)));
+    Ok(listener)
+}
+
+fn describe_listener(
+    kind: ListenerKind,
+    path: &str,
+    rules: &[RuleSpec],
+    first: &Arc<TargetGroup>,
+    address: SocketAddr,
+) -> Listener {
     let path = format!("{path}/{}", identifier(&format!("{kind:?} listener"), path));
     let rule_arn = |id: String| arn(&format!("listener-rule/{path}/{id}"));
     let of_listener = rules.iter().filter(|spec| spec.listener == kind);
@@ -217,16 +250,14 @@ async fn start_listener(
         let id = identifier(&format!("rule {}", spec.priority), &path);
         Rule::new(rule_arn(id), spec.clone(), Arc::clone(first))
     });
-    let listener = Arc::new(Listener::new(
+    Listener::new(
         kind,
         arn(&format!("listener/{path}")),
         rule_arn(identifier("default rule", &path)),
-        socket.local_addr()?,
+        address,
         rules.collect(),
         Arc::clone(first),
-    ));
-    tasks.spawn(proxy::proxy_for_ever(socket, Arc::clone(&listener), Arc::clone(meter)));
-    Ok(listener)
+    )
 }
 
 fn arn(resource: &str) -> String {

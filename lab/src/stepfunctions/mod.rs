@@ -14,7 +14,7 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use futures_util::future::BoxFuture;
@@ -25,6 +25,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::{
     api::{ACCOUNT, ApiError, REGION},
     lambda::Lambda,
+    quota::Quotas,
 };
 use definition::Definition;
 use execution::{Execution, Status};
@@ -83,6 +84,7 @@ pub fn invoke_by(lambda: Arc<Lambda>) -> Invoke {
 struct Services {
     invoke: Invoke,
     call_aws: CallAws,
+    quotas: OnceLock<Arc<Quotas>>,
 }
 
 /// A state machine that was created.
@@ -131,11 +133,17 @@ impl StateMachines {
     /// No state machines yet; tasks will call these services.
     pub fn new(invoke: Invoke, call_aws: CallAws) -> Arc<Self> {
         Arc::new(Self {
-            services: Arc::new(Services { invoke, call_aws }),
+            services: Arc::new(Services { invoke, call_aws, quotas: OnceLock::new() }),
             machines: Mutex::default(),
             executions: Mutex::default(),
             running: Mutex::default(),
         })
+    }
+
+    /// Transitions take from these quotas from now on.
+    pub fn limit(&self, quotas: Arc<Quotas>) {
+        // The first ones hold.
+        drop(self.services.quotas.set(quotas));
     }
 
     /// Creates (or replaces) the machine `name` and returns its ARN. `${Name}` in the definition becomes the value of

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
+use crate::quota::TRANSITION;
+
 use super::{
     Services, TaskError,
     definition::{Catcher, Choice, Fail, Pass, Resource, State, Succeed, Task, Wait},
@@ -82,6 +84,9 @@ struct Visit<'a> {
 impl Visit<'_> {
     async fn enter<'s>(&self, state: &'s State, input: Value) -> Result<Step<'s>, TaskError> {
         self.execution.check_history()?;
+        if let Some(quotas) = self.services.quotas.get() {
+            quotas.wait(TRANSITION).await;
+        }
         let entered = json!({"name": self.name, "input": input.to_string()});
         self.execution.push(&format!("{}StateEntered", self.kind), "stateEnteredEventDetails", entered);
         let (output, next) = match state {

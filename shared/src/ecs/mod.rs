@@ -163,7 +163,7 @@ impl<'a> Session<'a> {
         // From here on the policy's rules hold, whatever happens next.
         self.rules = plan.rules;
         self.about.source = Some(source);
-        let mut release = Release::open(self.aws, environment, deployment, plan, self.budget).await?;
+        let mut release = Release::open(self.aws, environment, deployment, plan, self.budget, None).await?;
         recipe(&mut release, &mut self.call).await
     }
 

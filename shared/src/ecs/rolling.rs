@@ -112,6 +112,8 @@ async fn started(aws: &Aws, environment: &Environment, event: &Value) -> Result<
         answer_by: None,
         // Until the first look, which knows the policy.
         after_seconds: 1,
+        begin_after_seconds: None,
+        service: None,
         next: None,
         error: None,
     };

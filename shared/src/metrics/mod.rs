@@ -113,9 +113,12 @@ pub struct SeriesSet {
 }
 
 impl SeriesSet {
-    /// The series of a query; all `None` when there is no data.
+    /// The series of a query over the window that was read, or over the first periods of it; all `None` when there is no
+    /// data.
     pub fn get(&self, query: &Query, window: &Window) -> Series {
-        self.series.get(query).cloned().unwrap_or_else(|| vec![None; window.periods])
+        let mut series = self.series.get(query).cloned().unwrap_or_default();
+        series.resize(window.periods, None);
+        series
     }
 }
 

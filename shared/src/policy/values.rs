@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Visitor};
+use serde::{Serialize, Serializer};
 
 use crate::verdict::{Quantity, Unit};
 
@@ -112,6 +113,13 @@ impl Statuses {
     /// Whether `status` is among them.
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&status))
+    }
+}
+
+impl Serialize for Statuses {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let ranges: Vec<String> = self.0.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+        serializer.serialize_str(&ranges.join(","))
     }
 }
 

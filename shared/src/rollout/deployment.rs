@@ -1,7 +1,10 @@
 //! The deployment itself: the first thing that every hook asks for.
 
+use std::sync::Arc;
+
 use aws_sdk_codedeploy::primitives::DateTime;
 use aws_sdk_codedeploy::types::{ComputePlatform, DeploymentCreator, DeploymentStatus, TimeRange};
+use aws_sdk_ecs::types::ServiceDeployment;
 use jiff::Timestamp;
 
 use super::native;
@@ -24,7 +27,7 @@ pub enum Controller {
 }
 
 /// A deployment, before it is known what it deploys.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Deployment {
     /// Its id.
     pub id: DeploymentId,
@@ -48,6 +51,8 @@ pub struct Deployment {
     pub hooks_began: Option<Timestamp>,
     /// Status in AWS's words.
     pub status: String,
+    /// What ECS told of it, if ECS carries it out: the colours are found in the same answer.
+    pub(super) told: Option<Arc<ServiceDeployment>>,
 }
 
 /// Asks CodeDeploy, or ECS, for the deployment. One of another platform than ECS and Lambda is a fault.
@@ -94,6 +99,7 @@ pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Faul
         completed: timestamp(info.complete_time),
         hooks_began: None,
         status: info.status.map_or_else(|| "Unknown".to_owned(), |status| status.as_str().to_owned()),
+        told: None,
     })
 }
 

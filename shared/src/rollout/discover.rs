@@ -18,13 +18,16 @@ pub(super) const TARGET_GROUPS: &str = "elasticloadbalancing:DescribeTargetGroup
 pub(super) const LISTENERS: &str = "elasticloadbalancing:DescribeListeners";
 const LOAD_BALANCERS: &str = "elasticloadbalancing:DescribeLoadBalancers";
 
-/// Finds out what the deployment deploys: five calls or so, no configuration.
-pub async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
+/// Finds out what the deployment deploys: five calls or so, no configuration; one call where the service is `known`.
+pub async fn discover(aws: &Aws, deployment: &Deployment, known: Option<Service>) -> Result<Rollout, Fault> {
     match deployment.controller {
         Controller::Ecs => native::discover(aws, deployment).await,
         Controller::CodeDeployForLambda => function::discover(aws, deployment).await,
         Controller::CodeDeploy => {
-            let service = service(aws, &deployment.application, &deployment.group).await?;
+            let service = match known {
+                Some(service) => service,
+                None => service(aws, &deployment.application, &deployment.group).await?,
+            };
             service.in_deployment(aws, deployment).await
         }
     }
@@ -61,6 +64,21 @@ pub async fn service(aws: &Aws, application: &str, group: &str) -> Result<Servic
 }
 
 impl Service {
+    /// The service that a rollout by CodeDeploy deploys; none without a load balancer.
+    pub fn of(rollout: &Rollout) -> Option<Self> {
+        let entrance = rollout.entrance.as_ref()?;
+        Some(Self {
+            cluster: rollout.cluster.clone(),
+            service: rollout.service.clone(),
+            target_groups: [rollout.blue.target_group.clone()?, rollout.green.target_group.clone()?],
+            load_balancer: entrance.load_balancer.clone(),
+            production_listener: entrance.production.clone(),
+            test_listener: entrance.test.clone(),
+            alarms: rollout.alarms.clone(),
+            last_successful: rollout.last_successful.clone(),
+        })
+    }
+
     /// What one of its deployments deploys: one call.
     pub async fn in_deployment(&self, aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
         let target = ecs_target(aws, deployment, &format!("{}:{}", self.cluster, self.service)).await?;

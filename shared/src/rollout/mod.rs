@@ -7,6 +7,7 @@ mod native;
 pub mod schedule;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use self::schedule::Step;
 
@@ -15,8 +16,9 @@ pub use discover::{discover, refresh, service};
 
 use crate::policy::values::Statuses;
 
-/// What a deployment group deploys, whichever deployment it is.
-#[derive(Debug, Clone)]
+/// What a deployment group deploys, whichever deployment it is. Nothing of it changes during a deployment, so the watch
+/// carries it from look to look.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     /// Name of the ECS cluster.
     pub cluster: String,
@@ -115,7 +117,7 @@ pub struct Colour {
 }
 
 /// A target group.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetGroup {
     /// Name.
     pub name: String,
@@ -143,7 +145,7 @@ pub struct TaskSet {
 }
 
 /// A load balancer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadBalancer {
     /// Host name.
     pub dns_name: String,
@@ -154,7 +156,7 @@ pub struct LoadBalancer {
 }
 
 /// A listener.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
     /// ARN.
     pub arn: String,
@@ -167,7 +169,7 @@ pub struct Listener {
 }
 
 /// A condition of a listener's rule. Patterns know `*` and `?`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Condition {
     /// One of these paths.
     Path(Vec<String>),

@@ -1,5 +1,6 @@
 //! Deployments that ECS carries out itself: from a service deployment to its colours, listeners and weights.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_ecs::types::{self as ecs, ServiceDeploymentStatus as Status};
@@ -47,12 +48,16 @@ pub(super) async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deploymen
         completed: timestamp(found.finished_at),
         hooks_began: hooks_began(&found),
         status: status.map_or_else(|| "UNKNOWN".to_owned(), |status| status.as_str().to_owned()),
+        told: Some(Arc::new(found)),
     })
 }
 
 /// Finds out what the deployment deploys.
 pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
-    let found = describe(aws, &deployment.id).await?;
+    let found = match &deployment.told {
+        Some(told) => Arc::clone(told),
+        None => Arc::new(describe(aws, &deployment.id).await?),
+    };
     let blue = source(&found).and_then(|source| source.arn.clone());
     let green = found.target_service_revision().and_then(|target| target.arn.clone());
     let green = green.ok_or_else(|| not_understood(&deployment.id, "a target revision"))?;
