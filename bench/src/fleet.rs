@@ -29,6 +29,8 @@ const ATTEMPTS: u32 = 8;
 const STATE_MACHINE_RETRIES: u32 = 5;
 /// Pause before a hook opens a release once more.
 const COME_BACK: f64 = 5.0;
+/// Pause of a bake after a look that could not be made.
+const LOOK_AGAIN: f64 = 10.0;
 /// After this a hook opens no more: its timeout without reserves.
 const HOOK_OPENS_FOR: f64 = 900.0 - 20.0 - 120.0;
 /// A run that is not over by then is given up.
@@ -307,7 +309,8 @@ impl<'a> Run<'a> {
             Duty::Look => &scripts.look,
             Duty::Stop => &scripts.stop,
             Duty::Open => &scripts.open,
-            Duty::Bake | Duty::LastOfBake => &scripts.again,
+            Duty::Bake => &scripts.again,
+            Duty::LastOfBake => &scripts.last,
             Duty::Report => &scripts.report,
         };
         let job_now = &mut self.jobs[job];
@@ -378,7 +381,7 @@ impl<'a> Run<'a> {
             }
             // Answered Failed: a good release is lost.
             Duty::Open | Duty::Report => self.leave_place(job, now),
-            duty @ (Duty::Bake | Duty::LastOfBake) => self.go_on(job, duty, now + MINUTE),
+            duty @ (Duty::Bake | Duty::LastOfBake) => self.go_on(job, duty, now + LOOK_AGAIN),
         }
     }
 }

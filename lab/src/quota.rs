@@ -99,6 +99,13 @@ pub fn fresh_account(assumed: Assumed) -> Vec<Quota> {
             "documented, not for the three largest regions",
         ),
         quota(
+            "Step Functions DescribeExecution",
+            &["states:DescribeExecution"],
+            250.0,
+            10.0,
+            "documented, not for the three largest regions",
+        ),
+        quota(
             "Step Functions StateTransition",
             &[TRANSITION],
             800.0,

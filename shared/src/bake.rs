@@ -51,7 +51,10 @@ pub async fn after_shift(
     let during_shift = traffic::judge(release, &of_shift, during_shift, now, &read).await?;
     let during_bake = traffic::judge(release, of_bake, until_now, now, &read).await?;
     let changed = change::look(release, of_bake, until_now, now).await;
-    let runs = readiness::green_still_runs(release, Patience::Full).await;
+    let all_in = after(bake_ends, release.plan.sampling.ingestion_delay);
+    let done_in = Duration::try_from(all_in.duration_since(now)).unwrap_or_default();
+    let patience = if done_in.is_zero() { Patience::Full } else { Patience::InPassing };
+    let runs = readiness::green_still_runs(release, patience).await;
     let mut findings = Findings::new().and("readiness", runs);
     if !release.plan.alarms.is_empty() {
         findings = findings.and("alarms", preflight::alarms(release).await);
@@ -63,8 +66,6 @@ pub async fn after_shift(
     if release.plan.bake_for > Duration::ZERO {
         findings = findings.and("bake", Ok(named(during_bake.findings, "at 100 %"))).and("changes", changed);
     }
-    let all_in = after(bake_ends, release.plan.sampling.ingestion_delay);
-    let done_in = Duration::try_from(all_in.duration_since(now)).unwrap_or_default();
     if findings.any_fail() || done_in.is_zero() {
         // The last look is worth repeating: a busy account must not fail a good release.
         if let Some(fault) = findings.passing_fault().filter(|_| !findings.any_fail()) {

@@ -30,6 +30,8 @@ pub enum Step {
 
 /// Time that the last look itself may take.
 const LAST_LOOK: Duration = Duration::from_secs(45);
+/// Pause after a look that could not be made; the SDK has paused before.
+const COME_BACK: Duration = Duration::from_secs(10);
 /// CodeDeploy waits an hour for a hook, from the begin of the lifecycle event on; the last minutes are for the report.
 const ANSWER_WITHIN: Duration = Duration::from_mins(55);
 
@@ -57,7 +59,7 @@ where
             }
             Ok(Step::Again { after, .. }) => after,
             Err(fault) => {
-                let pause = release.plan.sampling.look_every;
+                let pause = release.plan.sampling.look_every.min(COME_BACK);
                 if !fault.may_heal() || pause + LAST_LOOK > left {
                     return Ended::Findings(Findings::new().and("bake", Err(fault)));
                 }

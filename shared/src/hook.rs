@@ -25,6 +25,7 @@ use crate::rollout::{self, Controller, Deployment, Rollout, Service};
 use crate::smoke::Secrets;
 use crate::telemetry;
 use crate::verdict::{Caveat, Finding, Findings, Outcome, Rules, Verdict, conclude};
+use crate::watched::{self, Watch};
 
 /// How far our clock may be behind that of AWS; metrics are not read younger than two minutes.
 const MOST_SKEW: Duration = Duration::from_mins(1);
@@ -50,6 +51,8 @@ pub struct Release {
     pub budget: Budget,
     /// The header values that smoke checks have read.
     pub secrets: Secrets,
+    /// The watch, as far as it was asked for.
+    pub watch: Watch,
 }
 
 /// How a recipe ends.
@@ -181,7 +184,19 @@ impl Session {
         // From here on the policy's rules hold, whatever happens next.
         self.rules = plan.rules;
         self.about.source = Some(source);
-        Release::open(aws, environment, deployment, plan, budget, None).await.map(Some)
+        let watch = self.watch(aws, environment).await;
+        let known = watch.service().cloned();
+        let release = Release::open(aws, environment, deployment, plan, budget, known).await?;
+        Ok(Some(Release { watch, ..release }))
+    }
+
+    /// The hook after the shift must know of the watch anyway; and the watch was told what the service is, so that nobody
+    /// need find it out again. If the question fails, the recipe asks once more and says why.
+    async fn watch(&self, aws: &Aws, environment: &Environment) -> Watch {
+        if self.about.stage != Stage::AfterAllowTraffic {
+            return Watch::Unknown;
+        }
+        watched::ask(aws, environment, &self.about.deployment_id).await.unwrap_or_default()
     }
 
     /// A function that serves another hook than the one in progress is wired wrongly in the AppSpec.
@@ -219,7 +234,7 @@ impl Release {
         }
         askable(&plan, &rollout)?;
         let (aws, environment, secrets) = (aws.clone(), environment.clone(), Secrets::default());
-        Ok(Self { aws, environment, deployment, rollout, plan, budget, secrets })
+        Ok(Self { aws, environment, deployment, rollout, plan, budget, secrets, watch: Watch::Unknown })
     }
 
     /// What later looks need not find out again. Of ECS the listener's weights are asked for with it, and they change.

@@ -110,7 +110,9 @@ impl Action {
                 None => return untried(self.name(), "there is no finished deployment to try it on"),
             },
             Self::StartWatch => start_nothing(release).await,
-            Self::WatchState => watched::execution(release).await.map(drop),
+            Self::WatchState => {
+                watched::ask(&release.aws, &release.environment, &release.deployment.id).await.map(drop)
+            }
             Self::Secrets => return secrets(release).await,
         };
         tried(self.name(), result)

@@ -26,6 +26,8 @@ pub struct Targets {
     pub why: Option<String>,
 }
 
+/// The IAM action that it takes.
+const TARGET_HEALTH: &str = "elasticloadbalancing:DescribeTargetHealth";
 /// Name of the finding about targets.
 const HEALTHY_TARGETS: &str = "healthy targets";
 /// Longest wait for a lost task to come back, within one look.
@@ -57,36 +59,40 @@ async fn ask(aws: &Aws, group: Option<&TargetGroup>, patience: Patience) -> Resu
     }
     let call = aws.elb.describe_target_health().target_group_arn(&group.arn);
     let output = call.customize().config_override(how).send().await.map_err(|error| {
-        aws::fault(
-            "elasticloadbalancing:DescribeTargetHealth",
-            &format!("read the health of target group {}", group.name),
-            error,
-        )
+        aws::fault(TARGET_HEALTH, &format!("read the health of target group {}", group.name), error)
     })?;
     let mut targets = Targets::default();
-    for health in output.target_health_descriptions().iter().filter_map(|target| target.target_health()) {
-        match &health.state {
-            Some(TargetHealthStateEnum::Draining) => continue,
-            Some(TargetHealthStateEnum::Healthy) => targets.healthy += 1,
-            Some(TargetHealthStateEnum::Unused)
-                if health.reason == Some(TargetHealthReasonEnum::NotInUse) =>
-            {
+    for target in output.target_health_descriptions() {
+        let told = target.target_health().and_then(|health| Some((health, health.state.as_ref()?)));
+        let (health, state) = told.ok_or_else(|| no_state(group))?;
+        match state {
+            TargetHealthStateEnum::Draining => continue,
+            TargetHealthStateEnum::Healthy => targets.healthy += 1,
+            TargetHealthStateEnum::Unused if health.reason == Some(TargetHealthReasonEnum::NotInUse) => {
                 targets.not_in_use += 1;
             }
-            // The states of an unhealthy target; without any, it is one all the same.
-            Some(
-                TargetHealthStateEnum::Initial
-                | TargetHealthStateEnum::Unhealthy
-                | TargetHealthStateEnum::UnhealthyDraining
-                | TargetHealthStateEnum::Unavailable
-                | TargetHealthStateEnum::Unused,
-            )
-            | None => targets.why = targets.why.take().or_else(|| health.description.clone()),
-            Some(unknown) => return Err(unknown_state(group, unknown)),
+            // The states of an unhealthy target.
+            TargetHealthStateEnum::Initial
+            | TargetHealthStateEnum::Unhealthy
+            | TargetHealthStateEnum::UnhealthyDraining
+            | TargetHealthStateEnum::Unavailable
+            | TargetHealthStateEnum::Unused => {
+                targets.why = targets.why.take().or_else(|| health.description.clone());
+            }
+            unknown => return Err(unknown_state(group, unknown)),
         }
         targets.registered += 1;
     }
     Ok(targets)
+}
+
+/// An answer that ends in the middle may look like this.
+fn no_state(group: &TargetGroup) -> Fault {
+    Fault::new(
+        FaultKind::Unavailable,
+        format!("{TARGET_HEALTH} does not say how a target of group {} is", group.name),
+        "AWS gave an incomplete answer; deploy again",
+    )
 }
 
 /// Neither healthy nor unhealthy: nothing to release by, and nothing to roll back for.
@@ -94,7 +100,7 @@ fn unknown_state(group: &TargetGroup, state: &TargetHealthStateEnum) -> Fault {
     Fault::new(
         FaultKind::Unavailable,
         format!(
-            "the state {} of a target in group {} (elasticloadbalancing:DescribeTargetHealth) is one that nobody knows here",
+            "the state {} of a target in group {} ({TARGET_HEALTH}) is one that nobody knows here",
             state.as_str(),
             group.name
         ),
@@ -154,7 +160,7 @@ pub async fn blue_is_healthy(release: &Release) -> Result<Vec<Finding>, Fault> {
     };
     let targets = targets(&release.aws, Some(group)).await?;
     let summary = if targets.registered == 0 {
-        format!("{} has no target (elasticloadbalancing:DescribeTargetHealth)", group.name)
+        format!("{} has no target ({TARGET_HEALTH})", group.name)
     } else {
         format!("{} of {} targets of the old version are healthy", targets.healthy, targets.registered)
     };

@@ -6,12 +6,16 @@ use std::time::Duration;
 use aws_sdk_sfn::operation::describe_execution::DescribeExecutionOutput;
 use aws_sdk_sfn::types::ExecutionStatus;
 use jiff::Timestamp;
+use serde_json::Value;
 
-use crate::aws;
+use crate::aws::{self, Aws};
 use crate::carry;
 use crate::clock;
+use crate::environment::Environment;
+use crate::event::{DeploymentId, Look};
 use crate::fault::{Fault, FaultKind};
 use crate::hook::Release;
+use crate::rollout::Service;
 use crate::verdict::{Finding, Outcome};
 
 /// Name of the finding.
@@ -21,13 +25,37 @@ pub const ACTION: &str = "states:DescribeExecution";
 /// Step Functions forgets an execution so long after its end.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(90 * 24);
 
+/// The watch of a deployment whose shift is over. What Step Functions says of it then stays true.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Watch {
+    /// Nobody asked yet.
+    #[default]
+    Unknown,
+    /// Step Functions knows no execution of that name.
+    NeverStarted,
+    /// The execution that is named after the deployment.
+    Started(Box<Execution>),
+}
+
 /// The execution that is named after the deployment, as far as it matters here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Execution {
     status: ExecutionStatus,
     ended: Option<Timestamp>,
     /// Error and cause, where it failed.
     why: Option<String>,
+    /// What the watch was told of the service when it was started.
+    service: Option<Service>,
+}
+
+impl Watch {
+    /// What is known of the service since the hook before the shift found it out.
+    pub fn service(&self) -> Option<&Service> {
+        match self {
+            Self::Started(execution) => execution.service.as_ref(),
+            Self::Unknown | Self::NeverStarted => None,
+        }
+    }
 }
 
 /// The shift, when it is over.
@@ -39,14 +67,15 @@ struct Shift {
 
 /// Says whether the watch was there all the time. A shift without one is a fault: what happened in it was not seen while it
 /// could be stopped.
-pub async fn look(release: &Release, began: Timestamp, ended: Timestamp) -> Result<Vec<Finding>, Fault> {
+pub async fn look(release: &mut Release, began: Timestamp, ended: Timestamp) -> Result<Vec<Finding>, Fault> {
     let shift = Shift { began, ended };
     if let Some(why) = needs_none(release, shift) {
         return Ok(vec![Finding::new(NAME, Outcome::Pass, why)]);
     }
-    let execution = execution(release).await?;
-    judge(release.deployment.id.as_str(), execution.as_ref(), shift, clock::now())
-        .map(|finding| vec![finding])
+    if release.watch == Watch::Unknown {
+        release.watch = ask(&release.aws, &release.environment, &release.deployment.id).await?;
+    }
+    judge(release.deployment.id.as_str(), &release.watch, shift, clock::now()).map(|finding| vec![finding])
 }
 
 /// Why a shift needs no watch, if it needs none.
@@ -59,21 +88,20 @@ fn needs_none(release: &Release, shift: Shift) -> Option<&'static str> {
         .then_some("traffic shifted at once, so there was nothing to watch; the bake judges")
 }
 
-/// Asks Step Functions for the watch of this deployment; none where it never existed.
-pub async fn execution(release: &Release) -> Result<Option<Execution>, Fault> {
-    let name = release.deployment.id.as_str();
-    let machine = carry::state_machine(&release.environment)?;
-    let arn = format!("{}:{name}", machine.replacen(":stateMachine:", ":execution:", 1));
-    match release.aws.states.describe_execution().execution_arn(arn).send().await {
-        Ok(output) => Ok(Some(output.into())),
+/// Asks Step Functions for the watch of a deployment.
+pub async fn ask(aws: &Aws, environment: &Environment, id: &DeploymentId) -> Result<Watch, Fault> {
+    let machine = carry::state_machine(environment)?;
+    let arn = format!("{}:{id}", machine.replacen(":stateMachine:", ":execution:", 1));
+    match aws.states.describe_execution().execution_arn(arn).send().await {
+        Ok(output) => Ok(Watch::Started(Box::new(output.into()))),
         Err(error)
             if error.as_service_error().is_some_and(
                 aws_sdk_sfn::operation::describe_execution::DescribeExecutionError::is_execution_does_not_exist,
             ) =>
         {
-            Ok(None)
+            Ok(Watch::NeverStarted)
         }
-        Err(error) => Err(aws::fault(ACTION, &format!("ask for the watch, execution {name}"), error)),
+        Err(error) => Err(aws::fault(ACTION, &format!("ask for the watch, execution {id}"), error)),
     }
 }
 
@@ -82,13 +110,16 @@ impl From<DescribeExecutionOutput> for Execution {
         let ended = output.stop_date.and_then(|at| Timestamp::from_second(at.secs()).ok());
         let why: Vec<String> = [output.error, output.cause].into_iter().flatten().collect();
         let why = (!why.is_empty()).then(|| why.join(": "));
-        Self { status: output.status, ended, why }
+        let input = output.input.and_then(|input| serde_json::from_str::<Value>(&input).ok());
+        let service = input.and_then(|input| Look::parse(&input).ok()?.service);
+        Self { status: output.status, ended, why, service }
     }
 }
 
-fn judge(id: &str, execution: Option<&Execution>, shift: Shift, now: Timestamp) -> Result<Finding, Fault> {
+fn judge(id: &str, watch: &Watch, shift: Shift, now: Timestamp) -> Result<Finding, Fault> {
     let passed = |what: String| Ok(Finding::new(NAME, Outcome::Pass, what));
-    let Some(Execution { status, ended, why }) = execution else { return never_started(id, shift, now) };
+    let Watch::Started(execution) = watch else { return never_started(id, shift, now) };
+    let Execution { status, ended, why, .. } = execution.as_ref();
     let died =
         matches!(status, ExecutionStatus::Failed | ExecutionStatus::TimedOut | ExecutionStatus::Aborted);
     if !died {
@@ -148,18 +179,20 @@ mod tests {
     }
 
     fn of(execution: Option<Execution>, now: &str) -> Result<Finding, String> {
-        judge(ID, execution.as_ref(), shift(), at(now)).map_err(|fault| fault.chain())
+        let watch = execution.map_or(Watch::NeverStarted, |execution| Watch::Started(Box::new(execution)));
+        judge(ID, &watch, shift(), at(now)).map_err(|fault| fault.chain())
     }
 
     fn ended(status: ExecutionStatus, when: &str) -> Execution {
-        Execution { status, ended: Some(at(when)), why: Some("States.Runtime: killed".to_owned()) }
+        let why = Some("States.Runtime: killed".to_owned());
+        Execution { status, ended: Some(at(when)), why, service: None }
     }
 
     const NOW: &str = "2026-11-23T10:16:00Z";
 
     #[test]
     fn a_watch_that_lived_is_fine() {
-        let running = Execution { status: ExecutionStatus::Running, ended: None, why: None };
+        let running = Execution { status: ExecutionStatus::Running, ended: None, why: None, service: None };
         for execution in [running, ended(ExecutionStatus::Succeeded, "2026-11-23T10:05:00Z")] {
             assert_eq!(of(Some(execution), NOW).unwrap().outcome, Outcome::Pass);
         }

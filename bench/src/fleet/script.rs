@@ -30,6 +30,8 @@ pub struct Scripts {
     pub open: Script,
     /// Each later look of the bake.
     pub again: Script,
+    /// The last one.
+    pub last: Script,
     /// The hook's report.
     pub report: Script,
 }
@@ -49,16 +51,14 @@ impl Default for Scripts {
             open: vec![
                 DEPLOYMENT,
                 POLICY,
-                needed("codedeploy:GetDeploymentGroup"),
-                needed("elasticloadbalancing:DescribeTargetGroups"),
-                needed("elasticloadbalancing:DescribeListeners"),
-                needed("elasticloadbalancing:DescribeLoadBalancers"),
+                needed("states:DescribeExecution"),
                 TARGET,
                 SERIES,
                 SERIES,
-                Ask { is_needed: false, ..HEALTH },
+                IN_PASSING,
             ],
-            again: vec![TARGET, SERIES, SERIES, HEALTH],
+            again: vec![TARGET, SERIES, SERIES, IN_PASSING],
+            last: vec![TARGET, SERIES, SERIES, HEALTH],
             report: vec![needed("codedeploy:PutLifecycleEventHookExecutionStatus")],
         }
     }

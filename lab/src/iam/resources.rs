@@ -35,9 +35,8 @@ pub(crate) fn of_call(
         "ecs:DescribeServiceDeployments" => with_services(each(&body["serviceDeploymentArns"])),
         "ecs:DescribeServiceRevisions" => with_services(each(&body["serviceRevisionArns"])),
         "ecs:StopServiceDeployment" => with_services([&body["serviceDeploymentArn"]].into_iter()),
-        "ssm:GetParameter" => named(&body["Name"])
-            .map(|name| arn("ssm", &format!("parameter/{}", name.trim_start_matches('/'))))
-            .collect(),
+        "ssm:GetParameter" => named(&body["Name"]).map(parameter).collect(),
+        "ssm:GetParameters" => each(&body["Names"]).flat_map(named).map(parameter).collect(),
         "states:StartExecution" => named(&body["stateMachineArn"]).collect(),
         "states:DescribeExecution" => named(&body["executionArn"]).collect(),
         "lambda:InvokeFunction" => vec![function(&operation.replace("%3A", ":"), qualifier)],
@@ -47,6 +46,10 @@ pub(crate) fn of_call(
 
 fn arn(service: &str, resource: &str) -> String {
     format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}")
+}
+
+fn parameter(name: String) -> String {
+    arn("ssm", &format!("parameter/{}", name.trim_start_matches('/')))
 }
 
 fn deployment_group(application: &str, group: &str) -> String {
@@ -76,7 +79,7 @@ fn each(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
-fn named(text: &Value) -> impl Iterator<Item = String> {
+fn named(text: &Value) -> impl Iterator<Item = String> + use<> {
     text.as_str().map(str::to_owned).into_iter()
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 
+use aws_sdk_ssm::operation::get_parameters::GetParametersOutput;
 use aws_sdk_ssm::types::Parameter;
 
 use super::plan::Plan;
@@ -9,6 +10,9 @@ use super::raw;
 use crate::aws::{self, Aws};
 use crate::fault::{Fault, FaultKind};
 use crate::yaml::{Document, Problem};
+
+/// The IAM action that it takes.
+const PARAMETERS: &str = "ssm:GetParameters";
 
 /// Where a policy came from.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -73,15 +77,13 @@ pub async fn load(
         return plan_of(text, Source::Environment);
     }
     let names = parameter_names(application, group);
-    let found = parameters(aws, &names).await?;
-    let first = names.into_iter().find_map(|name| {
-        let parameter = found.iter().find(|parameter| parameter.name() == Some(&name))?;
-        Some((parameter.value()?.to_owned(), name))
-    });
-    match first {
-        Some((text, name)) => plan_of(&text, Source::Parameter(name)),
-        None => Ok((Plan::default(), Source::BuiltIn)),
+    let answer = parameters(aws, &names).await?;
+    for name in names {
+        if let Some(text) = value(&answer, &name)? {
+            return plan_of(&text, Source::Parameter(name));
+        }
     }
+    Ok((Plan::default(), Source::BuiltIn))
 }
 
 /// The plan that a policy's text makes, or all its faults as one.
@@ -99,13 +101,27 @@ pub fn plan_of(text: &str, source: Source) -> Result<(Plan, Source), Fault> {
     }
 }
 
-/// Those of the parameters that exist, in one call: an account may make 40 of them a second.
-async fn parameters(aws: &Aws, names: &[String]) -> Result<Vec<Parameter>, Fault> {
+/// What Parameter Store says of the parameters, in one call: an account may make 40 of them a second.
+async fn parameters(aws: &Aws, names: &[String]) -> Result<GetParametersOutput, Fault> {
     let sent = aws.ssm.get_parameters().set_names(Some(names.to_vec())).with_decryption(true).send().await;
-    let output = sent.map_err(|error| {
-        aws::fault("ssm:GetParameters", &format!("read parameters {}", names.join(", ")), error)
-    })?;
-    Ok(output.parameters.unwrap_or_default())
+    sent.map_err(|error| aws::fault(PARAMETERS, &format!("read parameters {}", names.join(", ")), error))
+}
+
+/// The value of a parameter; none where the answer says that there is no such parameter. An answer that says neither is no
+/// reason to judge by the defaults.
+fn value(answer: &GetParametersOutput, name: &str) -> Result<Option<String>, Fault> {
+    let found = answer.parameters().iter().find(|parameter| parameter.name() == Some(name));
+    if let Some(value) = found.and_then(Parameter::value) {
+        return Ok(Some(value.to_owned()));
+    }
+    if answer.invalid_parameters().iter().any(|missing| missing == name) {
+        return Ok(None);
+    }
+    Err(Fault::new(
+        FaultKind::Unavailable,
+        format!("{PARAMETERS} tells neither what parameter {name} is nor that there is none"),
+        "AWS gave an incomplete answer; deploy again",
+    ))
 }
 
 /// The parameters to look into, in order.

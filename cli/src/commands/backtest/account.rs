@@ -24,6 +24,7 @@ use shiftgate::rollout::{self, Deployment, Rollout, Service};
 use shiftgate::smoke::Secrets;
 use shiftgate::traffic::{self, Span};
 use shiftgate::verdict::Quantity;
+use shiftgate::watched::Watch;
 
 use crate::show;
 
@@ -189,6 +190,7 @@ impl Reader<'_> {
             plan: self.plan.clone(),
             budget: Budget::new(self.now, 0, None),
             secrets: Secrets::default(),
+            watch: Watch::Unknown,
         };
         let span = Span { shift: shift.began, from: shift.began, until: shift.ended };
         let seen = traffic::look(&release, &self.gates, span, self.now).await?;
