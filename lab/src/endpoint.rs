@@ -20,7 +20,7 @@ use crate::cloudwatch::{self, CloudWatch, Protocol};
 use crate::codedeploy::CodeDeploy;
 use crate::ecs::Ecs;
 use crate::elbv2;
-use crate::fault::{self, Fault, Faults, Syntax};
+use crate::fault::{self, Fault, Faults, Hit, Syntax};
 use crate::iam::{self, Facts, Role};
 use crate::lambda::Lambda;
 use crate::load_balancer::LoadBalancer;
@@ -175,18 +175,16 @@ async fn answer(
     let action = request.action();
     let (operation, qualifier) = (&request.operation, request.qualifier.as_deref());
     request.resources = iam::of_call(&services.codedeploy, &action, operation, qualifier, &body);
-    let fault = services.faults.on(&request.caller, &action);
+    let Hit { clock, other: fault } = services.faults.on(&request.caller, &action);
     if fault == Some(Fault::Hang) {
         remember(&services, &request, &action, Some("hang"));
         return std::future::pending().await;
     }
-    let (body, paged) = match fault {
-        Some(fault) => {
-            let (body, paged) = fault::distort_request(fault, request.syntax(), &body);
-            (Bytes::from(body), paged)
-        }
-        None => (body, false),
-    };
+    let (mut body, mut paged) = (body, false);
+    for fault in [clock, fault].into_iter().flatten() {
+        let (distorted, of_a_page) = fault::distort_request(fault, request.syntax(), &body);
+        (body, paged) = (Bytes::from(distorted), paged || of_a_page);
+    }
     let refusal = fault
         .and_then(|fault| fault.refusal(&request.caller, &action, &request.resources))
         .or_else(|| services.quotas.take(&action).err());
@@ -198,11 +196,11 @@ async fn answer(
         None => pass_on(&services, &request, &headers, &body).await,
     };
     remember(&services, &request, &action, result.as_ref().err().map(|error| error.code.as_str()));
-    let response = result.unwrap_or_else(|error| error_response(&request, &error));
-    match fault {
-        Some(fault) => fault::distort_response(fault, request.syntax(), paged, response).await,
-        None => response,
+    let mut response = result.unwrap_or_else(|error| error_response(&request, &error));
+    for fault in [clock, fault].into_iter().flatten() {
+        response = fault::distort_response(fault, request.syntax(), paged, response).await;
     }
+    response
 }
 
 fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Option<Request> {

@@ -152,6 +152,15 @@ impl Rule {
     }
 }
 
+/// What happens to a call. The clocks are apart whatever else happens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hit {
+    /// AWS's clock.
+    pub clock: Option<Fault>,
+    /// Anything else.
+    pub other: Option<Fault>,
+}
+
 /// The faults that hold now, each with the calls that it has seen.
 #[derive(Debug, Default)]
 pub struct Faults(Mutex<Vec<(Rule, u32)>>);
@@ -172,11 +181,12 @@ impl Faults {
         self.lock().clear();
     }
 
-    /// The fault that a call meets, if any: that of the first rule which hits it.
-    pub fn on(&self, caller: &str, action: &str) -> Option<Fault> {
-        let mut hit = None;
+    /// What a call meets: the fault of the first rule which hits it, and beside it that of the first about clocks.
+    pub fn on(&self, caller: &str, action: &str) -> Hit {
+        let mut hit = Hit::default();
         for (rule, seen) in self.lock().iter_mut().filter(|(rule, _)| rule.fits(caller, action)) {
-            hit = hit.or(rule.calls.contains(seen).then_some(rule.fault));
+            let place = if rule.fault.is_of_clocks() { &mut hit.clock } else { &mut hit.other };
+            *place = place.or(rule.calls.contains(seen).then_some(rule.fault));
             *seen = seen.saturating_add(1);
         }
         hit
@@ -198,7 +208,7 @@ mod tests {
         let second = Rule { calls: 1..2, ..Rule::lasting(action, Some("watch"), Fault::Throttle) };
         faults.add(second.clone());
         faults.add(Rule::lasting("*", Some("watch"), Fault::Slow));
-        let on = |caller, action| faults.on(caller, action);
+        let on = |caller, action| faults.on(caller, action).other;
         assert_eq!(on("after-install", action), None);
         assert_eq!(on("watch", action), Some(Fault::Slow));
         assert_eq!(on("watch", action), Some(Fault::Throttle));

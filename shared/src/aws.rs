@@ -1,5 +1,8 @@
 //! Clients of AWS from one configuration, and the translation of their errors into faults.
 
+mod clock;
+mod complete;
+
 use std::error::Error;
 use std::time::Duration;
 
@@ -10,6 +13,8 @@ use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_codedeploy::config::retry::{RetryPartition, TokenBucket};
 use aws_smithy_http_client::{Builder as HttpClient, tls};
 
+use self::clock::AwsClock;
+use self::complete::CompleteXml;
 use crate::fault::{Fault, FaultKind};
 
 /// Longest wait for a connection.
@@ -49,15 +54,21 @@ pub struct Aws {
     pub lambda: aws_sdk_lambda::Client,
     /// The region that the clients call.
     pub region: Option<String>,
+    /// AWS's clock beside ours.
+    pub(crate) clock: AwsClock,
     /// What the clients are made from.
     config: SdkConfig,
 }
 
-/// A client with the retries that it may make.
+/// A client with the retries that it may make, and with what looks at its answers.
 macro_rules! client {
-    ($sdk:ident, $config:expr, $retries:expr) => {
+    ($sdk:ident, $config:expr, $retries:expr, $clock:expr $(, $interceptor:expr)?) => {
         $sdk::Client::from_conf(
-            $sdk::config::Builder::from($config).retry_partition($retries.clone()).build(),
+            $sdk::config::Builder::from($config)
+                .retry_partition($retries.clone())
+                .interceptor($clock.clone())
+                $(.interceptor($interceptor))?
+                .build(),
         )
     };
 }
@@ -106,15 +117,17 @@ impl Aws {
             .timeout_retry_cost(1)
             .build();
         let retries = RetryPartition::custom("checks").token_bucket(budget).build();
+        let clock = AwsClock::default();
         Self {
-            codedeploy: client!(aws_sdk_codedeploy, &config, retries),
-            cloudwatch: client!(aws_sdk_cloudwatch, &config, retries),
-            ecs: client!(aws_sdk_ecs, &config, retries),
-            elb: client!(aws_sdk_elasticloadbalancingv2, &config, retries),
-            ssm: client!(aws_sdk_ssm, &config, retries),
-            states: client!(aws_sdk_sfn, &config, retries),
-            lambda: client!(aws_sdk_lambda, &config, retries),
+            codedeploy: client!(aws_sdk_codedeploy, &config, retries, clock),
+            cloudwatch: client!(aws_sdk_cloudwatch, &config, retries, clock),
+            ecs: client!(aws_sdk_ecs, &config, retries, clock),
+            elb: client!(aws_sdk_elasticloadbalancingv2, &config, retries, clock, CompleteXml),
+            ssm: client!(aws_sdk_ssm, &config, retries, clock),
+            states: client!(aws_sdk_sfn, &config, retries, clock),
+            lambda: client!(aws_sdk_lambda, &config, retries, clock),
             region: config.region().map(ToString::to_string),
+            clock,
             config,
         }
     }

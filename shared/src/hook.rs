@@ -27,8 +27,6 @@ use crate::telemetry;
 use crate::verdict::{Caveat, Finding, Findings, Outcome, Rules, Verdict, conclude};
 use crate::watched::{self, Watch};
 
-/// How far our clock may be behind that of AWS; metrics are not read younger than two minutes.
-const MOST_SKEW: Duration = Duration::from_mins(1);
 /// Time that a recipe needs after the release is open: it is opened no more when there is less.
 const FOR_THE_RECIPE: Duration = Duration::from_mins(2);
 /// Pause before a release is opened once more; the SDK has paused before.
@@ -226,7 +224,7 @@ impl Release {
         known: Option<Service>,
     ) -> Result<Self, Fault> {
         let mut rollout = rollout::discover(aws, &deployment, known).await?;
-        clocks_agree(&deployment, &rollout, clock::now())?;
+        aws.clock.agrees()?;
         let plan = plan.fitted(rollout.front());
         if deployment.controller == Controller::Ecs {
             // Its own bake times are the shorter part: each step is held until enough has been seen.
@@ -242,25 +240,6 @@ impl Release {
         let settled = self.deployment.controller == Controller::CodeDeploy;
         settled.then(|| Service::of(&self.rollout)).flatten()
     }
-}
-
-/// AWS stamps what happens by its clock, and windows are cut by ours: with a clock that is behind, a shift has no minute that
-/// could be judged. One that is ahead costs nothing but the wait for young minutes.
-fn clocks_agree(deployment: &Deployment, rollout: &Rollout, now: Timestamp) -> Result<(), Fault> {
-    let stamps = rollout.events.iter().flat_map(|event| [event.started, event.ended]);
-    let latest = stamps.chain([deployment.started]).flatten().max().unwrap_or(now);
-    let ahead = Duration::try_from(latest.duration_since(now)).unwrap_or_default();
-    if ahead <= MOST_SKEW {
-        return Ok(());
-    }
-    Err(Fault::new(
-        FaultKind::Unavailable,
-        format!(
-            "the clock of this function is {} s behind that of AWS, so no metric can be judged",
-            ahead.as_secs()
-        ),
-        "the next invocation may run on another machine; if it stays so, tell AWS",
-    ))
 }
 
 /// Every gate must be one that CloudWatch can be asked about this rollout.

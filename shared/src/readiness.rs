@@ -260,7 +260,8 @@ fn assess(tasks: Option<TaskSet>, targets: Option<&Targets>, healthy: f64) -> St
     // Fewer targets than tasks: some are not registered yet.
     let wanted = targets.registered.max(usize::try_from(tasks.desired).unwrap_or(0));
     if (targets.healthy as f64) < needed(wanted as f64) {
-        let why = targets.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        let none = (targets.registered == 0).then_some(TARGET_HEALTH);
+        let why = targets.why.as_deref().or(none).map(|why| format!(" ({why})")).unwrap_or_default();
         return State::Waiting(format!("{} of {wanted} targets are healthy{why}", targets.healthy));
     }
     State::Ready(Judged::ByTargets)
@@ -314,7 +315,12 @@ mod tests {
             (Some(tasks(2, 1, 1)), targets(2, 2, 0), 1.0, waiting("1 of 2 tasks run")),
             (Some(tasks(2, 1, 1)), targets(1, 1, 0), 0.5, ready),
             (Some(tasks(2, 2, 0)), targets(2, 1, 0), 1.0, waiting("1 of 2 targets are healthy")),
-            (Some(tasks(2, 2, 0)), targets(0, 0, 0), 1.0, waiting("0 of 2 targets are healthy")),
+            (
+                Some(tasks(2, 2, 0)),
+                targets(0, 0, 0),
+                1.0,
+                waiting("0 of 2 targets are healthy (elasticloadbalancing:DescribeTargetHealth)"),
+            ),
             (Some(tasks(2, 2, 0)), targets(2, 0, 2), 1.0, State::Ready(Judged::ByTasks)),
             (Some(tasks(0, 0, 0)), targets(0, 0, 0), 1.0, State::NothingWanted),
             (None, targets(0, 0, 0), 1.0, waiting("green has no task set yet")),

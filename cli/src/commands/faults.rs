@@ -134,7 +134,7 @@ impl Worker {
         match played {
             Ok(seen) => {
                 let violations = judge(case, &seen);
-                tally.unheard += usize::from(could_not_report(case) && seen.passed.is_none());
+                tally.unheard += usize::from(could_not_report(case, &seen) && seen.passed.is_none());
                 for violation in &violations {
                     *tally.violations.entry(*violation).or_default() += 1;
                 }

@@ -7,6 +7,8 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderValue, Response, header};
 use ciborium::Value;
 use futures_util::StreamExt;
+use jiff::fmt::rfc2822::DateTimePrinter;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Fault;
 
@@ -78,6 +80,16 @@ pub async fn distort_response(
 ) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     let Ok(body) = to_bytes(body, usize::MAX).await else { return Response::from_parts(head, Body::empty()) };
+    let ahead = match fault {
+        Fault::ClockAhead => SKEW,
+        Fault::ClockBehind => -SKEW,
+        _ => 0.0,
+    };
+    if ahead != 0.0
+        && let Some(date) = http_date(ahead)
+    {
+        head.headers.insert(header::DATE, date);
+    }
     let body = match fault {
         Fault::Slow => Body::from_stream(trickle(body)),
         Fault::Reset => Body::from_stream(torn(body)),
@@ -101,6 +113,13 @@ pub async fn distort_response(
         _ => Body::from(body),
     };
     Response::from_parts(head, body)
+}
+
+/// The `Date` of a clock that is so many seconds ahead.
+fn http_date(ahead: f64) -> Option<HeaderValue> {
+    let now = Timestamp::now().checked_add(SignedDuration::try_from_secs_f64(ahead).ok()?).ok()?;
+    let text = DateTimePrinter::new().timestamp_to_rfc9110_string(&now).ok()?;
+    HeaderValue::from_str(&text).ok()
 }
 
 /// One byte after the other.

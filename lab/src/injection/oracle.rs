@@ -69,10 +69,12 @@ pub fn judge(case: &Case, seen: &Observed) -> Vec<Violation> {
     checks.into_iter().filter_map(|(violation, holds)| holds.then_some(violation)).collect()
 }
 
-/// Whether AWS took no report at all, so that nobody could have reported. Then each attempt must have been an error, which
-/// alarms and the on-failure destination tell.
-pub fn could_not_report(case: &Case) -> bool {
-    case.never_succeeds(REPORT)
+/// Whether a fault of reports outlasted all of Lambda's tries. The last one was an error then, which alarms and the on-failure
+/// destination tell.
+pub fn could_not_report(case: &Case, seen: &Observed) -> bool {
+    let last = seen.invocations.last().and_then(Option::as_deref).unwrap_or_default();
+    case.faults.iter().any(|fault| fault.action == REPORT)
+        && (last.contains(REPORT) || last.contains("did not take the report"))
 }
 
 fn is_unreported(case: &Case, seen: &Observed) -> bool {
@@ -82,9 +84,8 @@ fn is_unreported(case: &Case, seen: &Observed) -> bool {
         // ECS takes an error for FAILED.
         Stage::Ecs(_) => seen.passed.is_none() && !seen.invocations.iter().any(Option::is_some),
         // Nobody waits any more; that must not be an error, or Lambda would call again.
-        _ if case.mishap == Some(Mishap::Over) => !could_not_report(case) && ends_in_error(seen),
-        _ if could_not_report(case) => seen.invocations.iter().any(Option::is_none) && seen.passed.is_none(),
-        _ => seen.passed.is_none(),
+        _ if case.mishap == Some(Mishap::Over) => ends_in_error(seen) && !could_not_report(case, seen),
+        _ => seen.passed.is_none() && !could_not_report(case, seen),
     }
 }
 

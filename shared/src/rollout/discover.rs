@@ -44,9 +44,12 @@ pub async fn service(aws: &Aws, application: &str, group: &str) -> Result<Servic
         .ok_or_else(|| group_lacks(&name, "a production listener"))?;
     let test_arn = listener_arn(pair.test_traffic_route.as_ref());
     let listeners = listeners(aws, &[Some(&production_arn), test_arn.as_ref()]).await?;
-    let find = |arn: &String| listeners.iter().find(|(listener, _)| listener.arn == *arn);
-    let (production_listener, balancer_arn) =
-        find(&production_arn).ok_or_else(|| not_found(LISTENERS, "listener", &production_arn))?.clone();
+    let find = |arn: &String| {
+        let found = listeners.iter().find(|(listener, _)| listener.arn == *arn).cloned();
+        found.ok_or_else(|| not_found(LISTENERS, "listener", arn))
+    };
+    let (production_listener, balancer_arn) = find(&production_arn)?;
+    let test_listener = test_arn.as_ref().map(find).transpose()?.map(|(listener, _)| listener);
     let [one, other] = group_names.each_ref().map(|name| {
         let found = target_groups.iter().find(|group| group.name == *name).cloned();
         found.ok_or_else(|| not_found(TARGET_GROUPS, "target group", name))
@@ -55,7 +58,7 @@ pub async fn service(aws: &Aws, application: &str, group: &str) -> Result<Servic
         target_groups: [one?, other?],
         load_balancer: load_balancer(aws, &balancer_arn).await?,
         production_listener,
-        test_listener: test_arn.as_ref().and_then(find).map(|(listener, _)| listener.clone()),
+        test_listener,
         alarms: alarms(&group),
         last_successful: group.last_successful_deployment().and_then(|last| last.deployment_id.clone()),
         cluster,

@@ -378,7 +378,8 @@ async fn any_route(aws: &Aws, balancer: &str) -> Result<Route, Fault> {
 }
 
 async fn routes_of_rules(aws: &Aws, arns: Vec<String>) -> Result<Vec<Route>, Fault> {
-    let purpose = format!("read listener rules {}", arns.join(", "));
+    let names = arns.join(", ");
+    let purpose = format!("read listener rules {names}");
     let output = aws
         .elb
         .describe_rules()
@@ -386,6 +387,9 @@ async fn routes_of_rules(aws: &Aws, arns: Vec<String>) -> Result<Vec<Route>, Fau
         .send()
         .await
         .map_err(|error| aws::fault(RULES, &purpose, error))?;
+    if output.rules().is_empty() {
+        return Err(not_found(RULES, "listener rule", &names));
+    }
     let rules: Vec<(&elb::Rule, String)> =
         output.rules().iter().filter_map(|rule| Some((rule, listener_of(rule.rule_arn()?)?))).collect();
     let mut of_rules: Vec<&String> = rules.iter().map(|(_, arn)| arn).collect();
