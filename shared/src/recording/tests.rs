@@ -304,8 +304,8 @@ fn the_rollouts_of_these_tests_come_to_every_verdict() {
 }
 
 proptest! {
-    // The same cases in every run. What is said of evidence holds but for rare cases among counts that no service has (more
-    // slow requests than requests): those that were found are kept or told in docs/judging.md, not met at random by whoever builds.
+    // The same cases in every run: what is said of evidence has rare exceptions, told in docs/judging.md, and is not for whoever
+    // builds to meet at random.
     #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
