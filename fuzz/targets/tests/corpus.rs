@@ -17,9 +17,14 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use shiftgate_fuzz_targets::{TARGETS, Target};
 
-/// Mutations for each target, as long as they take no longer than the time.
-const MUTATIONS: u32 = 4_000;
+/// Mutations for each target, as long as they take no longer than the time. The environment may ask for more of them, from
+/// another seed, and then there is no time limit.
+const MUTATIONS: u64 = 4_000;
 const AT_MOST: Duration = Duration::from_secs(8);
+/// For some of the targets, for example `MUTATE=policy,yaml:10000000:7` (names, number, seed).
+const ASKED: &str = "MUTATE";
+/// Mutations between two lines of progress.
+const TELL_EVERY: u64 = 100_000;
 /// What formats are made of, and what breaks them.
 const PIECES: [&str; 16] = [
     "[",
@@ -42,23 +47,44 @@ const PIECES: [&str; 16] = [
 
 #[test]
 fn what_must_hold_holds_of_every_input_and_its_mutations() {
+    let asked = std::env::var(ASKED).ok().map(|text| Asked::parse(&text));
     std::thread::scope(|scope| {
         for (name, target) in TARGETS {
-            scope.spawn(move || check(name, target));
+            let asked = asked.clone();
+            if asked.as_ref().is_none_or(|asked| asked.targets.iter().any(|target| target == name)) {
+                scope.spawn(move || check(name, target, asked.as_ref()));
+            }
         }
     });
 }
 
-fn check(name: &str, target: Target) {
+/// What somebody wants to see mutated.
+#[derive(Clone)]
+struct Asked {
+    targets: Vec<String>,
+    mutations: u64,
+    seed: u64,
+}
+
+impl Asked {
+    fn parse(text: &str) -> Self {
+        let [targets, mutations, seed] = text.split(':').collect::<Vec<_>>().try_into().unwrap();
+        let targets = targets.split(',').map(str::to_owned).collect();
+        Self { targets, mutations: mutations.parse().unwrap(), seed: seed.parse().unwrap() }
+    }
+}
+
+fn check(name: &str, target: Target, asked: Option<&Asked>) {
     let corpus = corpus(name);
     assert!(!corpus.is_empty(), "{name} has no corpus");
     for (path, input) in &corpus {
         println!("{name}: {}", path.display());
         target(input);
     }
-    let mut random = Pcg64Mcg::seed_from_u64(1);
+    let (mutations, seed) = asked.map_or((MUTATIONS, 1), |asked| (asked.mutations, asked.seed));
+    let mut random = Pcg64Mcg::seed_from_u64(seed);
     let began = now();
-    for _ in 0..MUTATIONS {
+    for done in 0..mutations {
         let (_, one) = corpus.choose(&mut random).unwrap();
         let (_, other) = corpus.choose(&mut random).unwrap();
         let input = mutated(one, other, &mut random);
@@ -68,8 +94,12 @@ fn check(name: &str, target: Target) {
                 String::from_utf8_lossy(&input)
             );
         }
-        if now() - began > AT_MOST {
+        let lasted = now() - began;
+        if asked.is_none() && lasted > AT_MOST {
             return;
+        }
+        if asked.is_some() && (done + 1) % TELL_EVERY == 0 {
+            println!("{name}: {} mutations of seed {seed} in {} s", done + 1, lasted.as_secs());
         }
     }
 }

@@ -183,7 +183,7 @@ mod tests {
             vec![Violation::Unreported],
             "an invocation that could not report must fail"
         );
-        let loud = Observed { invocations: vec![Some("cannot report".to_owned())], ..unheard };
+        let loud = Observed { invocations: vec![Some(format!("cannot report ({REPORT})"))], ..unheard };
         assert_eq!(judge(&mute, &loud), vec![]);
     }
 }
