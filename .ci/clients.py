@@ -324,7 +324,7 @@ def a_stopped_canary_is_rolled_back_and_its_watch_ends():
 @check
 def a_watch_that_is_stopped_by_hand_is_aborted():
     # This deployment waits before its shift, so its watch looks again and again.
-    look = json.dumps({"deployment_id": deployment("before-install"), "duty": "traffic", "after_seconds": 30})
+    look = json.dumps({"deployment_id": deployment("before-allow-traffic"), "duty": "traffic", "after_seconds": 30})
     machine = os.environ["SHIFTGATE_STATE_MACHINE_ARN"]
     started = aws("stepfunctions", "start-execution", "--state-machine-arn", machine, "--input", look)
     execution = ["--execution-arn", started["executionArn"]]
