@@ -247,8 +247,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
             commands::soak::run(&project, &binaries, Duration::from_mins(minutes), jobs).await
         }
         Command::Bench { command: BenchCommand::Fleet(arguments) } => {
-            let (project, binaries) = found()?;
-            commands::fleet::run(&project, &binaries, &arguments).await
+            commands::fleet::run(found, &arguments).await
         }
         Command::Bench { command: BenchCommand::Placebo { runs, days } } => {
             Ok(commands::bench::placebo(runs as usize, days as usize))

@@ -1,6 +1,6 @@
 //! `bench fleet`: many rollouts at once in one account, played with the real functions, and simulated.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use comfy_table::Table;
@@ -66,8 +66,9 @@ impl Arguments {
     }
 }
 
-/// Plays and simulates a fleet, and tells both; false when a verdict was lost or came too late.
-pub async fn run(project: &Path, binaries: &Path, arguments: &Arguments) -> Result<bool> {
+/// Plays and simulates a fleet, and tells both; false when a verdict was lost or came too late. `found` is asked for the project
+/// and the functions' binaries when there is something to play.
+pub async fn run(found: impl FnOnce() -> Result<(PathBuf, PathBuf)>, arguments: &Arguments) -> Result<bool> {
     ensure!(
         [1, 2, 6, 12, 60].contains(&arguments.speed),
         "--speed is 1, 2, 6, 12 or 60: CloudWatch has no other periods"
@@ -85,9 +86,10 @@ pub async fn run(project: &Path, binaries: &Path, arguments: &Arguments) -> Resu
     show::line(&limits(&quotas, &Scripts::default(), arguments.executions).to_string());
     let mut holds = true;
     if !arguments.simulate {
+        let (project, binaries) = found()?;
         let spec = FleetSpec {
-            project: project.to_owned(),
-            binaries: binaries.to_owned(),
+            project,
+            binaries,
             rollouts: arguments.rollouts as usize,
             regressions: arguments.regressions(arguments.rollouts),
             speed: arguments.speed,
