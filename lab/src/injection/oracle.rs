@@ -72,9 +72,10 @@ pub fn judge(case: &Case, seen: &Observed) -> Vec<Violation> {
 /// Whether a fault of reports outlasted all of Lambda's tries. The last one was an error then, which alarms and the on-failure
 /// destination tell.
 pub fn could_not_report(case: &Case, seen: &Observed) -> bool {
-    let last = seen.invocations.last().and_then(Option::as_deref).unwrap_or_default();
+    let of_reports = |error: &String| error.contains(REPORT) || error.contains("did not take the report");
     case.faults.iter().any(|fault| fault.action == REPORT)
-        && (last.contains(REPORT) || last.contains("did not take the report"))
+        && ends_in_error(seen)
+        && seen.invocations.iter().flatten().any(of_reports)
 }
 
 fn is_unreported(case: &Case, seen: &Observed) -> bool {
