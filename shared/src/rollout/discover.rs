@@ -86,9 +86,7 @@ impl Service {
     pub async fn in_deployment(&self, aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
         let target = ecs_target(aws, deployment, &format!("{}:{}", self.cluster, self.service)).await?;
         let mut rollout = self.with_blue(self.blue(deployment, &target)?);
-        rollout.blue.tasks = task_set(&target, &codedeploy::TargetLabel::Blue).map(tasks);
-        rollout.green.tasks = task_set(&target, &codedeploy::TargetLabel::Green).map(tasks);
-        rollout.events = lifecycle_events(target.lifecycle_events())?;
+        stand(&mut rollout, deployment, &target)?;
         rollout.schedule = schedule::of_configuration(&deployment.configuration);
         Ok(rollout)
     }
@@ -152,8 +150,18 @@ pub async fn refresh(aws: &Aws, deployment: &Deployment, rollout: &mut Rollout) 
         Controller::CodeDeploy => {}
     }
     let target = ecs_target(aws, deployment, &format!("{}:{}", rollout.cluster, rollout.service)).await?;
-    rollout.blue.tasks = task_set(&target, &codedeploy::TargetLabel::Blue).map(tasks);
-    rollout.green.tasks = task_set(&target, &codedeploy::TargetLabel::Green).map(tasks);
+    stand(rollout, deployment, &target)
+}
+
+/// Takes over where the tasks and the lifecycle events stand.
+fn stand(
+    rollout: &mut Rollout,
+    deployment: &Deployment,
+    target: &codedeploy::EcsTarget,
+) -> Result<(), Fault> {
+    let of = |label| task_set(target, &label).map(|set| tasks(set, deployment)).transpose();
+    rollout.blue.tasks = of(codedeploy::TargetLabel::Blue)?;
+    rollout.green.tasks = of(codedeploy::TargetLabel::Green)?;
     rollout.events = lifecycle_events(target.lifecycle_events())?;
     Ok(())
 }
@@ -268,13 +276,16 @@ fn task_set<'a>(
     target.task_sets_info().iter().find(|set| set.task_set_label.as_ref() == Some(label))
 }
 
-fn tasks(set: &codedeploy::EcsTaskSet) -> TaskSet {
-    TaskSet {
+fn tasks(set: &codedeploy::EcsTaskSet, deployment: &Deployment) -> Result<TaskSet, Fault> {
+    if !(0.0..=100.0).contains(&set.traffic_weight) {
+        return Err(incomplete(TARGET, &deployment.id, "trafficWeight from 0 to 100"));
+    }
+    Ok(TaskSet {
         desired: set.desired_count,
         pending: set.pending_count,
         running: set.running_count,
         weight: set.traffic_weight,
-    }
+    })
 }
 
 pub(super) fn target_group(group: &elb::TargetGroup) -> Option<TargetGroup> {
