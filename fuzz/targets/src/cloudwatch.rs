@@ -22,10 +22,12 @@ use crate::answers::{Answer, with_answers};
 const PERIODS: (usize, usize) = (6, 5);
 /// A minute since the epoch at which the window begins.
 const START: i64 = 30_000_000 * 60;
-/// One input in so many is judged: that takes a hundred times as long as reading it.
-const JUDGED: u8 = 16;
+/// One input in so many is judged: that takes a hundred times as long as reading it, and recordings are judged in a target of
+/// their own.
+const JUDGED: u8 = 128;
 
-/// The first byte says whether the rest is an answer as it is, or what to make answers of; and whether it is judged.
+/// The first byte says whether the rest is an answer as it is, or what to make answers of; all bytes together whether it is
+/// judged, since mutations leave most first bytes as they are.
 pub fn cloudwatch(data: &[u8]) {
     let Some((how, rest)) = data.split_first() else { return };
     let pages = if how % 2 == 0 { super::parts(rest).map(<[u8]>::to_vec).collect() } else { pages(rest) };
@@ -33,7 +35,8 @@ pub fn cloudwatch(data: &[u8]) {
         .into_iter()
         .map(|body| Answer { status: 200, content_type: "application/cbor", body })
         .collect();
-    look(answers, how / 2 % JUDGED == 0);
+    let sum = data.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+    look(answers, sum % JUDGED == 0);
 }
 
 /// A page of an answer.

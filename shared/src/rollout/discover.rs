@@ -6,7 +6,7 @@ use aws_sdk_elasticloadbalancingv2::types as elb;
 use super::deployment::{incomplete, not_found, timestamp};
 use super::{
     Colour, Controller, Deployment, Entrance, LifecycleEvent, Listener, LoadBalancer, Phase, Rollout,
-    Service, TargetGroup, TaskSet, function, native, schedule,
+    Service, TargetGroup, TaskSet, function, is_weight, native, schedule,
 };
 use crate::aws::{self, Aws};
 use crate::fault::{Fault, FaultKind};
@@ -277,7 +277,7 @@ fn task_set<'a>(
 }
 
 fn tasks(set: &codedeploy::EcsTaskSet, deployment: &Deployment) -> Result<TaskSet, Fault> {
-    if !(0.0..=100.0).contains(&set.traffic_weight) {
+    if !is_weight(set.traffic_weight) {
         return Err(incomplete(TARGET, &deployment.id, "trafficWeight from 0 to 100"));
     }
     Ok(TaskSet {

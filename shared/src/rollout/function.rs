@@ -4,8 +4,9 @@ use aws_sdk_codedeploy::types as codedeploy;
 
 use super::deployment::incomplete;
 use super::discover::{self, TARGET, alarms, lifecycle_events};
-use super::{Colour, Deployment, Function, Rollout, TaskSet, schedule};
+use super::{Colour, Deployment, Function, Rollout, TaskSet, is_weight, schedule};
 use crate::aws::{self, Aws};
+use crate::event::DeploymentId;
 use crate::fault::Fault;
 
 /// IAM action, for faults.
@@ -37,18 +38,25 @@ pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollo
         served: None,
         test_header: None,
     };
-    take_over(&target, &mut rollout)?;
+    take_over(&target, &deployment.id, &mut rollout)?;
     Ok(rollout)
 }
 
 /// Reads the weights and lifecycle events again.
 pub(super) async fn refresh(aws: &Aws, deployment: &Deployment, rollout: &mut Rollout) -> Result<(), Fault> {
     let name = rollout.function.as_ref().map_or("", |function| function.name.as_str()).to_owned();
-    take_over(&target(aws, deployment, &name).await?, rollout)
+    take_over(&target(aws, deployment, &name).await?, &deployment.id, rollout)
 }
 
-fn take_over(target: &codedeploy::LambdaTarget, rollout: &mut Rollout) -> Result<(), Fault> {
+fn take_over(
+    target: &codedeploy::LambdaTarget,
+    id: &DeploymentId,
+    rollout: &mut Rollout,
+) -> Result<(), Fault> {
     let green = percent(target.lambda_function_info.as_ref().map_or(0.0, |info| info.target_version_weight));
+    if !is_weight(green) {
+        return Err(incomplete(TARGET, id, "targetVersionWeight from 0 to 1"));
+    }
     let share = |weight| Some(TaskSet { weight, ..TaskSet::default() });
     rollout.blue.tasks = share(100.0 - green);
     rollout.green.tasks = share(green);

@@ -144,6 +144,11 @@ pub struct TaskSet {
     pub weight: f64,
 }
 
+/// Whether a number can be a share of traffic in percent; infinities and what is no number cannot.
+fn is_weight(weight: f64) -> bool {
+    (0.0..=100.0).contains(&weight)
+}
+
 /// A load balancer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadBalancer {

@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::deployment::{not_found, timestamp};
 use super::discover::{self, LISTENERS, TARGET_GROUPS, listener, target_group};
 use super::schedule::{self, Step};
-use super::{Colour, Condition, Controller, Deployment, Entrance, Listener, Rollout, TargetGroup, TaskSet};
+use super::{
+    Colour, Condition, Controller, Deployment, Entrance, Listener, Rollout, TargetGroup, TaskSet, is_weight,
+};
 use crate::aws::{self, Aws};
 use crate::event::DeploymentId;
 use crate::fault::{Fault, FaultKind};
@@ -82,7 +84,7 @@ pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollo
         test_header: test_header(new),
         is_first: old.is_none(),
     };
-    count_tasks(&found, &mut rollout);
+    count_tasks(&found, &deployment.id, &mut rollout)?;
     if let Some(balanced) = new.load_balancers().first() {
         // A rolling update stays in one group, whatever is left over from another strategy.
         let rolls = strategy(&found) == ecs::DeploymentStrategy::Rolling;
@@ -117,8 +119,7 @@ pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollo
 
 /// Reads the tasks again.
 pub(super) async fn refresh(aws: &Aws, deployment: &Deployment, rollout: &mut Rollout) -> Result<(), Fault> {
-    count_tasks(&describe(aws, &deployment.id).await?, rollout);
-    Ok(())
+    count_tasks(&describe(aws, &deployment.id).await?, &deployment.id, rollout)
 }
 
 async fn describe(aws: &Aws, id: &DeploymentId) -> Result<ecs::ServiceDeployment, Fault> {
@@ -163,18 +164,26 @@ fn source(found: &ecs::ServiceDeployment) -> Option<&ecs::ServiceRevisionSummary
     found.source_service_revisions().iter().max_by(|one, other| weight(one).total_cmp(&weight(other)))
 }
 
-fn count_tasks(found: &ecs::ServiceDeployment, rollout: &mut Rollout) {
-    rollout.blue.tasks = source(found).map(tasks);
-    rollout.green.tasks = found.target_service_revision().map(tasks);
+fn count_tasks(
+    found: &ecs::ServiceDeployment,
+    id: &DeploymentId,
+    rollout: &mut Rollout,
+) -> Result<(), Fault> {
+    let tasks = |revision| tasks(revision).ok_or_else(|| not_understood(id, "traffic weights from 0 to 100"));
+    rollout.blue.tasks = source(found).map(tasks).transpose()?;
+    rollout.green.tasks = found.target_service_revision().map(tasks).transpose()?;
+    Ok(())
 }
 
-fn tasks(revision: &ecs::ServiceRevisionSummary) -> TaskSet {
-    TaskSet {
+/// `None` when the weight is none.
+fn tasks(revision: &ecs::ServiceRevisionSummary) -> Option<TaskSet> {
+    let weight = revision.requested_production_traffic_weight.unwrap_or(0.0);
+    is_weight(weight).then_some(TaskSet {
         desired: revision.requested_task_count.into(),
         pending: revision.pending_task_count.into(),
         running: revision.running_task_count.into(),
-        weight: revision.requested_production_traffic_weight.unwrap_or(0.0),
-    }
+        weight,
+    })
 }
 
 fn strategy(found: &ecs::ServiceDeployment) -> ecs::DeploymentStrategy {
@@ -325,7 +334,8 @@ impl Route {
     fn share(&self, target_group: &str) -> Option<f64> {
         let all: f64 = self.weights.iter().map(|(_, weight)| weight).sum();
         let of_group = self.weights.iter().filter(|(group, _)| group == target_group);
-        (all > 0.0).then(|| 100.0 * of_group.map(|(_, weight)| weight).sum::<f64>() / all)
+        let share = 100.0 * of_group.map(|(_, weight)| weight).sum::<f64>() / all;
+        is_weight(share).then_some(share)
     }
 }
 
