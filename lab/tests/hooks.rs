@@ -20,6 +20,8 @@ use shiftgate_lab::fault::{Fault, Rule};
 
 /// The call that asks for the watch.
 const WATCH_STATE: &str = "states:DescribeExecution";
+/// The call that a bake makes once it has a complete period.
+const METRICS: &str = "cloudwatch:GetMetricData";
 const REPORT: &str = "codedeploy:PutLifecycleEventHookExecutionStatus";
 
 /// Runs `check` for each of the five hooks, side by side.
@@ -56,6 +58,9 @@ async fn each_denied_call_leads_to_failed_or_an_error() {
             let denied = rule(&action, function, Fault::Deny);
             waiting.account.services.faults.add(denied.clone());
             let id = waiting.deploy().await;
+            if action == METRICS {
+                waiting.baked(&id).await;
+            }
             let invocation = waiting.invoke(function, &waiting.payload(&id)).await;
             waiting.account.services.faults.remove(&denied);
             let refused =
@@ -85,7 +90,11 @@ async fn each_denied_call_leads_to_failed_or_an_error() {
                     "codedeploy:ListDeploymentTargets",
                     "lambda:InvokeFunction",
                 ];
-                assert!(elsewhere.contains(&action.as_str()), "{function} does not call {action}");
+                assert!(
+                    elsewhere.contains(&action.as_str()),
+                    "{function} does not call {action}: {:#?}",
+                    answer(&invocation)
+                );
             }
             waiting.ended(&id).await;
         }

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use shiftgate::event::LifecycleStage;
 use shiftgate_lab::account::{Account, AccountSpec};
@@ -129,6 +130,19 @@ impl Waiting {
             record.status.is_over() && rollback.is_none_or(|rollback| rollback.status.is_over())
         })
         .await;
+    }
+
+    /// Waits until a bake as in [`POLICY`] is over and its data is in, if the deployment waits in its bake: the first look
+    /// then reads all that there is, and no target that is slow on a busy machine ends it before.
+    pub async fn baked(&self, id: &str) {
+        let shifted = || {
+            let record = self.account.services.codedeploy.deployment(id)?;
+            record.event("AllowTraffic")?.ended
+        };
+        if let Some(shifted) = shifted() {
+            let data_is_in = shifted + Duration::from_secs(5);
+            wait_until("the data of the bake is in", || Timestamp::now() > data_is_in).await;
+        }
     }
 
     /// The hook's event for a deployment.
