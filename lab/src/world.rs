@@ -306,7 +306,8 @@ impl Play<'_> {
                             decided_at = green;
                         }
                     }
-                    ending |= underway.is_over();
+                    // A deployment that was stopped is over for the moment until its rollback begins.
+                    ending = underway.is_over();
                     self.tell(Progress::Happening(happening));
                 }
                 line = logs.recv() => {

@@ -87,16 +87,13 @@ where
 }
 
 async fn hand_over(release: &Release, event: &HookEvent, answer_by: Timestamp) -> Result<String, Fault> {
+    let look_every = release.plan.sampling.look_every;
     let look = Look {
-        deployment_id: event.deployment_id.to_string(),
-        duty: Duty::Bake,
         execution_id: Some(event.execution_id.clone()),
         answer_by: Some(answer_by.as_second()),
-        after_seconds: release.plan.sampling.look_every.as_secs().max(1),
-        begin_after_seconds: first_pause(&event.deployment_id, release.plan.sampling.look_every),
+        begin_after_seconds: first_pause(&event.deployment_id, look_every),
         service: release.service(),
-        next: None,
-        error: None,
+        ..Look::new(event.deployment_id.to_string(), Duty::Bake, look_every.as_secs().max(1))
     };
     let name = format!("{}-bake", event.deployment_id);
     start(&release.aws, &release.environment, &name, &look).await

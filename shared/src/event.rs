@@ -320,6 +320,21 @@ fn if_understood<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Se
 }
 
 impl Look {
+    /// The first look of a duty; nothing is known yet.
+    pub fn new(deployment_id: impl Into<String>, duty: Duty, after_seconds: u64) -> Self {
+        Self {
+            deployment_id: deployment_id.into(),
+            duty,
+            execution_id: None,
+            answer_by: None,
+            after_seconds,
+            begin_after_seconds: None,
+            service: None,
+            next: None,
+            error: None,
+        }
+    }
+
     /// Reads the state machine's input; further fields are ignored.
     pub fn parse(event: &Value) -> Result<Self, Fault> {
         let look = Self::deserialize(object(event)?).map_err(|error| unusable(error.to_string()))?;
@@ -422,15 +437,9 @@ mod tests {
     #[test]
     fn a_look_survives_its_way_through_the_state_machine() {
         let look = Look {
-            deployment_id: "d-1".into(),
-            duty: Duty::Bake,
             execution_id: Some("e".into()),
-            answer_by: None,
-            after_seconds: 60,
-            begin_after_seconds: None,
-            service: None,
             next: Some(Next::Again),
-            error: None,
+            ..Look::new("d-1", Duty::Bake, 60)
         };
         let mut value = serde_json::to_value(&look).unwrap();
         assert_eq!(

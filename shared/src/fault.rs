@@ -37,6 +37,13 @@ pub struct Fault {
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
 
+impl FaultKind {
+    /// Whether a later attempt may succeed without anybody changing anything.
+    pub fn may_heal(self) -> bool {
+        matches!(self, Self::Unavailable | Self::OutOfTime)
+    }
+}
+
 impl Fault {
     /// A fault without a cause.
     pub fn new(kind: FaultKind, what: impl Into<String>, hint: impl Into<String>) -> Self {
@@ -52,7 +59,7 @@ impl Fault {
 
     /// Whether a later attempt may succeed without anybody changing anything.
     pub fn may_heal(&self) -> bool {
-        matches!(self.kind, FaultKind::Unavailable | FaultKind::OutOfTime)
+        self.kind.may_heal()
     }
 
     /// The fault and its causes on one line, for a log or a report.

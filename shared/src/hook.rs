@@ -14,7 +14,7 @@ use crate::aws::Aws;
 use crate::budget::Budget;
 use crate::clock;
 use crate::environment::Environment;
-use crate::event::{DeploymentId, HookEvent, PermissionQuestion, Stage};
+use crate::event::{HookEvent, PermissionQuestion, Stage};
 use crate::fault::{Fault, FaultKind};
 use crate::metrics;
 use crate::permissions;
@@ -98,8 +98,10 @@ where
         return permissions::answer(stage, aws, environment, &question, budget).await;
     }
     let event = HookEvent::parse(event).inspect_err(|fault| report::failure(stage, None, fault))?;
-    let mut session = Session::new(stage, event.deployment_id.clone(), environment);
-    let ended = within(budget, session.run(recipe, aws, environment, &event, budget)).await;
+    let about = About::new(stage, event.deployment_id.clone(), environment);
+    let mut session =
+        Session { about, rules: Rules::default(), caveats: Vec::new(), aws, environment, budget };
+    let ended = within(budget, session.run(recipe, &event)).await;
     let verdict = match ended {
         Ok(Ended::HandedOver(execution)) => return Ok(report::handed_over(&session.about, &execution)),
         Ok(Ended::Findings(findings)) => session.conclude(findings.into()),
@@ -109,30 +111,21 @@ where
 }
 
 /// What is known of the deployment so far; outlives a recipe that panics or runs out of time.
-struct Session {
+struct Session<'a> {
     about: About,
     rules: Rules,
     caveats: Vec<Caveat>,
+    aws: &'a Aws,
+    environment: &'a Environment,
+    budget: Budget,
 }
 
-impl Session {
-    fn new(stage: Stage, deployment_id: DeploymentId, environment: &Environment) -> Self {
-        let about = About::new(stage, deployment_id, environment);
-        Self { about, rules: Rules::default(), caveats: Vec::new() }
-    }
-
-    async fn run<R>(
-        &mut self,
-        recipe: &R,
-        aws: &Aws,
-        environment: &Environment,
-        event: &HookEvent,
-        budget: Budget,
-    ) -> Result<Ended, Fault>
+impl Session<'_> {
+    async fn run<R>(&mut self, recipe: &R, event: &HookEvent) -> Result<Ended, Fault>
     where
         R: AsyncFn(&mut Release, &HookEvent) -> Ended,
     {
-        let Some(mut release) = self.open_patiently(aws, environment, event, budget).await? else {
+        let Some(mut release) = self.open_patiently().await? else {
             let found = vec![Finding::new(
                 "rollback",
                 Outcome::Pass,
@@ -147,16 +140,10 @@ impl Session {
 
     /// Opens the release, again and again while AWS asks to come back later and there is time: where many rollouts begin
     /// together, the account's quotas are spent for minutes, and that is no fault of any of them.
-    async fn open_patiently(
-        &mut self,
-        aws: &Aws,
-        environment: &Environment,
-        event: &HookEvent,
-        budget: Budget,
-    ) -> Result<Option<Release>, Fault> {
+    async fn open_patiently(&mut self) -> Result<Option<Release>, Fault> {
         loop {
-            match self.open(aws, environment, event, budget).await {
-                Err(fault) if fault.may_heal() && budget.for_checks(clock::now()) > FOR_THE_RECIPE => {
+            match self.open().await {
+                Err(fault) if fault.may_heal() && self.budget.for_checks(clock::now()) > FOR_THE_RECIPE => {
                     report::failure(self.about.stage, Some(&self.about), &fault);
                     tokio::time::sleep(COME_BACK).await;
                 }
@@ -166,14 +153,9 @@ impl Session {
     }
 
     /// The release, unless it is a rollback.
-    async fn open(
-        &mut self,
-        aws: &Aws,
-        environment: &Environment,
-        event: &HookEvent,
-        budget: Budget,
-    ) -> Result<Option<Release>, Fault> {
-        let deployment = rollout::deployment(aws, &event.deployment_id).await?;
+    async fn open(&mut self) -> Result<Option<Release>, Fault> {
+        let (aws, environment) = (self.aws, self.environment);
+        let deployment = rollout::deployment(aws, &self.about.deployment_id).await?;
         self.about.deployment = Some(deployment.clone());
         if deployment.is_rollback {
             return Ok(None);
@@ -182,19 +164,19 @@ impl Session {
         // From here on the policy's rules hold, whatever happens next.
         self.rules = plan.rules;
         self.about.source = Some(source);
-        let watch = self.watch(aws, environment).await;
+        let watch = self.watch().await;
         let known = watch.service().cloned();
-        let release = Release::open(aws, environment, deployment, plan, budget, known).await?;
+        let release = Release::open(aws, environment, deployment, plan, self.budget, known).await?;
         Ok(Some(Release { watch, ..release }))
     }
 
     /// The hook after the shift must know of the watch anyway; and the watch was told what the service is, so that nobody
     /// need find it out again. If the question fails, the recipe asks once more and says why.
-    async fn watch(&self, aws: &Aws, environment: &Environment) -> Watch {
+    async fn watch(&self) -> Watch {
         if self.about.stage != Stage::AfterAllowTraffic {
             return Watch::Unknown;
         }
-        watched::ask(aws, environment, &self.about.deployment_id).await.unwrap_or_default()
+        watched::ask(self.aws, self.environment, &self.about.deployment_id).await.unwrap_or_default()
     }
 
     /// A function that serves another hook than the one in progress is wired wrongly in the AppSpec.

@@ -165,17 +165,8 @@ async fn metrics(release: &Release) -> Result<(), Fault> {
 
 /// An execution that ends at once: its input says that the watch is done.
 async fn start_nothing(release: &Release) -> Result<(), Fault> {
-    let look = Look {
-        deployment_id: release.deployment.id.to_string(),
-        duty: Duty::Traffic,
-        execution_id: None,
-        answer_by: None,
-        after_seconds: 1,
-        begin_after_seconds: None,
-        service: None,
-        next: Some(Next::Done),
-        error: None,
-    };
+    let look =
+        Look { next: Some(Next::Done), ..Look::new(release.deployment.id.to_string(), Duty::Traffic, 1) };
     let name = format!("{}-permissions", release.deployment.id);
     carry::start(&release.aws, &release.environment, &name, &look).await.map(drop)
 }

@@ -403,16 +403,14 @@ impl Findings {
 
     /// Whether something could not be checked and will not heal by itself.
     pub fn any_lasting_fault(&self) -> bool {
-        let heals = |kind| matches!(kind, FaultKind::Unavailable | FaultKind::OutOfTime);
-        self.0.iter().filter_map(|finding| finding.fault.as_ref()).any(|fault| !heals(fault.kind))
+        self.0.iter().filter_map(|finding| finding.fault.as_ref()).any(|fault| !fault.kind.may_heal())
     }
 
     /// What a later look may be able to check, if something could not be checked now.
     pub fn passing_fault(&self) -> Option<Fault> {
         self.0.iter().find_map(|finding| {
-            let note = finding.fault.as_ref()?;
-            let fault = Fault::new(note.kind, format!("{}: {}", finding.check, finding.summary), &note.hint);
-            fault.may_heal().then_some(fault)
+            let note = finding.fault.as_ref().filter(|note| note.kind.may_heal())?;
+            Some(Fault::new(note.kind, format!("{}: {}", finding.check, finding.summary), &note.hint))
         })
     }
 

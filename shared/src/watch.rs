@@ -38,16 +38,11 @@ const LONG_PAUSE: Duration = Duration::from_mins(15);
 
 /// Starts the watch of this release. Named after the deployment, so that a second delivery starts nothing twice.
 pub async fn begin(release: &Release) -> Result<Vec<Finding>, Fault> {
+    let look_every = release.plan.sampling.look_every;
     let look = Look {
-        deployment_id: release.deployment.id.to_string(),
-        duty: Duty::Traffic,
-        execution_id: None,
-        answer_by: None,
-        after_seconds: seconds(release.plan.sampling.look_every),
-        begin_after_seconds: carry::first_pause(&release.deployment.id, release.plan.sampling.look_every),
+        begin_after_seconds: carry::first_pause(&release.deployment.id, look_every),
         service: release.service(),
-        next: None,
-        error: None,
+        ..Look::new(release.deployment.id.to_string(), Duty::Traffic, seconds(look_every))
     };
     let name =
         carry::start(&release.aws, &release.environment, release.deployment.id.as_str(), &look).await?;
@@ -156,11 +151,12 @@ impl Visit<'_> {
         let (plan, source) = hook::plan(self.aws, environment, &deployment).await?;
         self.rules = plan.rules;
         self.about.source = Some(source);
-        let known = self.service.take();
-        let release =
-            Release::open(self.aws, environment, deployment, plan, self.budget, known.clone()).await;
-        self.service = known.or_else(|| release.as_ref().ok()?.service());
-        release
+        let known = self.service.clone();
+        let release = Release::open(self.aws, environment, deployment, plan, self.budget, known).await?;
+        if self.service.is_none() {
+            self.service = release.service();
+        }
+        Ok(release)
     }
 
     async fn traffic(&self, release: &mut Release) -> Result<Seen, Fault> {
@@ -342,17 +338,7 @@ mod tests {
     #[test]
     fn a_bake_is_cut_short_before_codedeploy_stops_to_wait() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
-        let look = |answer_by| Look {
-            deployment_id: "d-1".to_owned(),
-            duty: Duty::Bake,
-            execution_id: None,
-            answer_by,
-            after_seconds: 60,
-            begin_after_seconds: None,
-            service: None,
-            next: None,
-            error: None,
-        };
+        let look = |answer_by| Look { answer_by, ..Look::new("d-1", Duty::Bake, 60) };
         let minute = Duration::from_mins(1);
         assert!(!is_too_late(&look(None), now, minute));
         assert!(!is_too_late(&look(Some(1_800_000_061)), now, minute));

@@ -63,10 +63,8 @@ pub fn distort_request(fault: Fault, syntax: Syntax, body: &[u8]) -> (Vec<u8>, b
         fields.retain(|(_, value)| !value.as_text().is_some_and(|text| text.starts_with(TOKEN)));
         paged = fields.len() < before;
     }
-    match fault {
-        Fault::ClockAhead => shift_times(&mut message, -SKEW),
-        Fault::ClockBehind => shift_times(&mut message, SKEW),
-        _ => {}
+    if let Some(ahead) = ahead(fault) {
+        shift_times(&mut message, -ahead);
     }
     (write(syntax, &message).unwrap_or_else(|| body.to_vec()), paged)
 }
@@ -80,14 +78,7 @@ pub async fn distort_response(
 ) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     let Ok(body) = to_bytes(body, usize::MAX).await else { return Response::from_parts(head, Body::empty()) };
-    let ahead = match fault {
-        Fault::ClockAhead => SKEW,
-        Fault::ClockBehind => -SKEW,
-        _ => 0.0,
-    };
-    if ahead != 0.0
-        && let Some(date) = http_date(ahead)
-    {
+    if let Some(date) = ahead(fault).and_then(http_date) {
         head.headers.insert(header::DATE, date);
     }
     let body = match fault {
@@ -113,6 +104,15 @@ pub async fn distort_response(
         _ => Body::from(body),
     };
     Response::from_parts(head, body)
+}
+
+/// How many seconds AWS's clock is ahead of the caller's, for a fault of clocks.
+fn ahead(fault: Fault) -> Option<f64> {
+    match fault {
+        Fault::ClockAhead => Some(SKEW),
+        Fault::ClockBehind => Some(-SKEW),
+        _ => None,
+    }
 }
 
 /// The `Date` of a clock that is so many seconds ahead.
@@ -168,9 +168,11 @@ fn changed(fault: Fault, syntax: Syntax, paged: bool, body: &[u8]) -> Vec<u8> {
             name_next(&mut message);
         }
         Fault::EndlessPages => name_next(&mut message),
-        Fault::ClockAhead => shift_times(&mut message, SKEW),
-        Fault::ClockBehind => shift_times(&mut message, -SKEW),
-        _ => {}
+        fault => {
+            if let Some(ahead) = ahead(fault) {
+                shift_times(&mut message, ahead);
+            }
+        }
     }
     write(syntax, &message).unwrap_or_else(|| body.to_vec())
 }

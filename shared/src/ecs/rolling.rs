@@ -105,18 +105,8 @@ async fn started(aws: &Aws, environment: &Environment, event: &Value) -> Result<
     let id = DeploymentId::new(&deployment)?;
     let name = id.service_deployment().map(|parts| parts.name.to_owned());
     let name = name.ok_or_else(|| unusable(format!("`{deployment}` is no service deployment")))?;
-    let look = Look {
-        deployment_id: deployment,
-        duty: Duty::Rolling,
-        execution_id: None,
-        answer_by: None,
-        // Until the first look, which knows the policy.
-        after_seconds: 1,
-        begin_after_seconds: None,
-        service: None,
-        next: None,
-        error: None,
-    };
+    // A second until the first look, which knows the policy.
+    let look = Look::new(deployment, Duty::Rolling, 1);
     carry::start(aws, environment, &name, &look).await.map(Started::Watch)
 }
 
