@@ -8,6 +8,7 @@ pub mod fleet;
 pub mod matrix;
 pub mod policy;
 pub mod replay;
+pub mod report;
 pub mod scenarios;
 pub mod serve;
 pub mod soak;

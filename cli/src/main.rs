@@ -31,6 +31,9 @@ enum Command {
         /// Who carries the deployment out
         #[arg(long, value_enum, default_value_t = Controller::Codedeploy)]
         controller: Controller,
+        /// Where to write the report as a page for the browser
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Play scenarios and compare what comes of them with what they expect
     Run {
@@ -55,7 +58,7 @@ enum Command {
         /// Print the questions about AWS that nobody has confirmed an answer to, and end
         #[arg(long, exclusive = true)]
         list_doubts: bool,
-        /// Where to save the traffic of each rollout that got as far, for `shiftgate replay`
+        /// Where to save the report of each rollout, and the traffic of those that got as far, for `shiftgate replay`
         #[arg(long, value_name = "DIR")]
         record: Option<PathBuf>,
     },
@@ -88,6 +91,8 @@ enum Command {
         #[arg(long, exclusive = true)]
         schema: bool,
     },
+    /// Make a report of the evidence that a function wrote into its log
+    Report(commands::report::Arguments),
     /// Tell what a policy would have made of past rollouts, and of time without a release
     Backtest(commands::backtest::Arguments),
     /// Play releases while things go wrong on purpose, and check what must be true all the same
@@ -212,10 +217,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         anyhow::Ok((project, binaries))
     };
     match arguments.command {
-        Command::Try { controller } => {
+        Command::Try { controller, html } => {
             let (project, binaries) = found()?;
-            commands::trial::run(&project, &binaries, controller).await
+            commands::trial::run(&project, &binaries, controller, html.as_deref()).await
         }
+        Command::Report(arguments) => commands::report::run(&arguments),
         Command::Run { list_doubts: true, .. } => Ok(commands::doubts::list()),
         Command::Run { scenarios, json, jobs, way, doubt, doubts, record, list_doubts: false } => {
             let doubts = commands::doubts::named(&doubts)?;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde_json::Value;
+use shiftgate::report::Evidence;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
@@ -98,6 +99,13 @@ impl Played {
     /// The verdict that ended the release, if one did.
     pub fn decision(&self) -> Option<&VerdictLine> {
         self.verdicts.iter().find(|verdict| verdict.answer == "Failed")
+    }
+
+    /// The evidence of the verdict that tells how it went: the one that ended the release, or else the last. `None` when there is
+    /// none, or when it cannot be read, which would be a bug.
+    pub fn evidence(&self) -> Option<Evidence> {
+        let verdict = self.decision().or(self.verdicts.last())?;
+        Evidence::from_log(verdict.line.clone(), self.recording.as_ref()).ok()
     }
 
     fn differences_of_outcome(&self, expect: &Expect) -> Vec<String> {

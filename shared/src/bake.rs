@@ -13,7 +13,6 @@ use crate::policy::gates::{Gate, Rule};
 use crate::policy::plan::Plan;
 use crate::preflight;
 use crate::readiness::{self, Patience};
-use crate::report;
 use crate::traffic::{self, Span};
 use crate::verdict::{Finding, Findings};
 use crate::watched;
@@ -71,7 +70,7 @@ pub async fn after_shift(
         if let Some(fault) = findings.passing_fault().filter(|_| !findings.any_fail()) {
             return Err(fault);
         }
-        report::recorded(&release.deployment.id, during_bake.recording.as_ref());
+        release.recording = during_bake.recording;
         Ok(Step::Done(findings))
     } else {
         Ok(Step::Again { after: release.plan.sampling.look_every.min(done_in), done_in })

@@ -17,6 +17,10 @@ pub struct Environment {
     pub allowed_hosts: Vec<String>,
     /// `SHIFTGATE_STACK`: the stack that the function belongs to, by which its own health is measured.
     pub stack: Option<String>,
+    /// `AWS_REGION`, set by Lambda: where a report's links lead to.
+    pub region: Option<String>,
+    /// `AWS_LAMBDA_LOG_GROUP_NAME`, set by Lambda: the same.
+    pub log_group: Option<String>,
     /// `SHIFTGATE_TIMEOUT_SECONDS`: the function's timeout, assumed when the invocation carries no usable deadline.
     pub timeout: Option<Duration>,
 }
@@ -45,6 +49,8 @@ impl Environment {
                 .collect(),
             allowed_hosts: list("SHIFTGATE_ALLOWED_HOSTS"),
             stack: get("SHIFTGATE_STACK"),
+            region: get("AWS_REGION"),
+            log_group: get("AWS_LAMBDA_LOG_GROUP_NAME"),
             timeout: get("SHIFTGATE_TIMEOUT_SECONDS")
                 .and_then(|seconds| seconds.parse().ok())
                 .map(Duration::from_secs),

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// Kinds of faults, for callers that branch on them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
     /// The event that started the function cannot be used.

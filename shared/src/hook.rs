@@ -20,7 +20,8 @@ use crate::metrics;
 use crate::permissions;
 use crate::policy::load::{self, Source};
 use crate::policy::plan::Plan;
-use crate::report::{self, About};
+use crate::recording::Traffic;
+use crate::report::{self, About, Background};
 use crate::rollout::{self, Controller, Deployment, Rollout, Service};
 use crate::smoke::Secrets;
 use crate::telemetry;
@@ -51,6 +52,8 @@ pub struct Release {
     pub secrets: Secrets,
     /// The watch, as far as it was asked for.
     pub watch: Watch,
+    /// What the comparisons looked at when the last look was made, if it ended something.
+    pub recording: Option<Traffic>,
 }
 
 /// How a recipe ends.
@@ -135,7 +138,10 @@ impl Session<'_> {
         };
         self.cross_check(&release.rollout);
         self.about.began = release.rollout.in_progress().and_then(|event| event.started);
-        Ok(recipe(&mut release, event).await)
+        self.about.background = Some(Background::of(&release));
+        let ended = recipe(&mut release, event).await;
+        self.about.background = Some(Background::of(&release));
+        Ok(ended)
     }
 
     /// Opens the release, again and again while AWS asks to come back later and there is time: where many rollouts begin
@@ -214,7 +220,17 @@ impl Release {
         }
         askable(&plan, &rollout)?;
         let (aws, environment, secrets) = (aws.clone(), environment.clone(), Secrets::default());
-        Ok(Self { aws, environment, deployment, rollout, plan, budget, secrets, watch: Watch::Unknown })
+        Ok(Self {
+            aws,
+            environment,
+            deployment,
+            rollout,
+            plan,
+            budget,
+            secrets,
+            watch: Watch::Unknown,
+            recording: None,
+        })
     }
 
     /// What later looks need not find out again. Of ECS the listener's weights are asked for with it, and they change.

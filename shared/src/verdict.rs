@@ -1,14 +1,16 @@
 //! From findings to one answer. Pure.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, FaultKind};
 use crate::policy::plan::{Choice, Mode};
 
 /// What a check came to; the worst of several is their maximum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Checked, and good.
@@ -37,7 +39,7 @@ impl fmt::Display for Outcome {
 }
 
 /// What CodeDeploy is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Answer {
     /// Go on.
     Succeeded,
@@ -56,7 +58,7 @@ impl Answer {
 }
 
 /// Units of what is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// A ratio from 0 to 1, shown as a percentage.
@@ -68,7 +70,7 @@ pub enum Unit {
 }
 
 /// A number with its unit, such as 5.3 % or 480 ms.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Quantity {
     /// The number, in the unit's base (a ratio, seconds, a count).
     pub value: f64,
@@ -113,7 +115,7 @@ fn short(value: f64) -> String {
 }
 
 /// How often chance alone would show as much as was seen, and how often it may.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ByChance {
     /// Share of good releases that would show as much, at most; 0 to 1.
     pub chance: f64,
@@ -142,7 +144,7 @@ pub fn one_in(chance: f64) -> String {
 }
 
 /// Why a finding may mislead, or what it did not cover.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Caveat {
     /// The deployment has no test listener, so no request can reach green before it takes traffic.
@@ -232,7 +234,7 @@ pub enum Caveat {
     /// The policy lets the release go on in spite of this.
     AllowedByPolicy {
         /// The policy key that allowed it.
-        key: &'static str,
+        key: Cow<'static, str>,
     },
 }
 
@@ -297,7 +299,7 @@ impl fmt::Display for Caveat {
 }
 
 /// What one check saw.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// Name of the check or gate.
     pub check: String,
@@ -306,33 +308,33 @@ pub struct Finding {
     /// One sentence for the reader.
     pub summary: String,
     /// The worst value seen on green.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Quantity>,
     /// Blue's value beside it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blue: Option<Quantity>,
     /// The limit that applied.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Quantity>,
     /// Requests (or samples) behind the value.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<u64>,
     /// How often chance alone would show as much.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_chance: Option<ByChance>,
     /// Complete periods (minutes, as a rule) that were judged.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub periods: Option<usize>,
     /// Why it may mislead.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caveats: Vec<Caveat>,
     /// Set when the check could not be made.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<FaultNote>,
 }
 
 /// A fault as a finding carries it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FaultNote {
     /// The kind.
     pub kind: FaultKind,
@@ -455,7 +457,7 @@ impl Default for Rules {
 }
 
 /// What a stage came to: an outcome, an answer, and all that led there.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// The worst of the findings, with faults counted as the policy says.
     pub outcome: Outcome,
@@ -467,6 +469,8 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
     /// Caveats about the verdict as a whole.
     pub caveats: Vec<Caveat>,
+    /// Whether the answer would be another one if the policy did not say observe.
+    pub would_have_rolled_back: bool,
 }
 
 /// Draws the conclusion. No finding at all is not a pass: a stage that checked nothing says inconclusive.
@@ -490,14 +494,14 @@ pub fn conclude(findings: Vec<Finding>, rules: Rules) -> Verdict {
     let unclear = findings.is_empty()
         || findings.iter().any(|finding| finding.fault.is_none() && finding.outcome == Outcome::Inconclusive);
     if outcome == Outcome::Inconclusive && findings.iter().any(|finding| finding.fault.is_some()) {
-        caveats.push(Caveat::AllowedByPolicy { key: "on_fault" });
+        caveats.push(Caveat::AllowedByPolicy { key: "on_fault".into() });
     }
     let enforced = match outcome {
         Outcome::Fail => Answer::Failed,
         Outcome::Inconclusive if unclear && rules.on_inconclusive == Choice::Fail => Answer::Failed,
         Outcome::Inconclusive => {
             if unclear {
-                caveats.push(Caveat::AllowedByPolicy { key: "on_inconclusive" });
+                caveats.push(Caveat::AllowedByPolicy { key: "on_inconclusive".into() });
             }
             Answer::Succeeded
         }
@@ -510,7 +514,7 @@ pub fn conclude(findings: Vec<Finding>, rules: Rules) -> Verdict {
             Answer::Succeeded
         }
     };
-    Verdict { outcome, answer, reason, findings, caveats }
+    Verdict { outcome, answer, reason, findings, caveats, would_have_rolled_back: enforced != answer }
 }
 
 #[cfg(test)]
@@ -559,7 +563,7 @@ mod tests {
     #[test]
     fn a_pass_that_the_policy_grants_says_so() {
         let verdict = conclude(vec![finding(Outcome::Inconclusive)], Rules::default());
-        assert_eq!(verdict.caveats, [Caveat::AllowedByPolicy { key: "on_inconclusive" }]);
+        assert_eq!(verdict.caveats, [Caveat::AllowedByPolicy { key: "on_inconclusive".into() }]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::hook::{self, Release};
 use crate::permissions;
 use crate::policy::plan::Choice;
-use crate::report::{self, About};
+use crate::report::{self, About, Background};
 use crate::rollout::{self, Deployment, Phase, Service};
 use crate::shift;
 use crate::telemetry;
@@ -133,14 +133,21 @@ impl Visit<'_> {
         if look.duty == Duty::Bake {
             self.about.began = release.rollout.in_progress().and_then(|event| event.started);
         }
+        self.about.background = Some(Background::of(&release));
+        let seen = self.see(look, &mut release).await;
+        self.about.background = Some(Background::of(&release));
+        seen
+    }
+
+    async fn see(&self, look: &Look, release: &mut Release) -> Result<Seen, Fault> {
         match look.duty {
-            Duty::Traffic => self.traffic(&mut release).await,
-            Duty::Bake => match bake::look(&mut release).await? {
+            Duty::Traffic => self.traffic(release).await,
+            Duty::Bake => match bake::look(release).await? {
                 Step::Done(findings) => Ok(Seen::Findings(findings)),
                 Step::Again { after, .. } if is_too_late(look, self.started, after) => Err(cut_short()),
                 Step::Again { after, .. } => Ok(Seen::Soon(after)),
             },
-            Duty::Rolling => Ok(match rolling::look(&mut release, &self.about, self.started).await? {
+            Duty::Rolling => Ok(match rolling::look(release, &self.about, self.started).await? {
                 Step::Done(findings) => Seen::Findings(findings),
                 Step::Again { after, .. } => Seen::Soon(after),
             }),

@@ -13,6 +13,7 @@ use shiftgate_lab::world::{self, Played};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::report;
 use crate::show;
 
 /// A scenario that was played.
@@ -133,8 +134,12 @@ pub(super) async fn play_all(
     Ok(results.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
-/// Saves what the functions recorded, and the policy by which they judged; a rollout that ended before it took traffic has no recording.
+/// Saves the report, what the functions recorded, and the policy by which they judged; a rollout that ended before it took
+/// traffic has no recording.
 fn record(outcome: &Outcome, folder: Option<&Path>) -> Result<()> {
+    if let (Some(folder), Ok(played)) = (folder, &outcome.played) {
+        report::write(played, &folder.join(format!("{}.html", outcome.name)))?;
+    }
     let recording = outcome.played.as_ref().ok().and_then(|played| played.recording.as_ref());
     if let Some((folder, recording)) = folder.zip(recording) {
         let policy = outcome.policy.as_ref().map(|policy| ("policy.yaml", policy));

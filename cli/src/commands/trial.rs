@@ -6,6 +6,7 @@ use anyhow::Result;
 use shiftgate_lab::world::{self, Played};
 use tokio::sync::mpsc;
 
+use super::report;
 use super::scenarios::read;
 use crate::Controller;
 use crate::show::{self, Live};
@@ -14,8 +15,14 @@ use crate::show::{self, Live};
 const SCENARIO: &str = "scenarios/canary-green-errors.yaml";
 const ECS_SCENARIO: &str = "scenarios/ecs-canary-errors.yaml";
 
-/// Plays the default scenario of a controller; false when it did not end as it must.
-pub async fn run(project: &Path, binaries: &Path, controller: Controller) -> Result<bool> {
+/// Plays the default scenario of a controller, and writes its report where that is asked for; false when it did not end as it
+/// must.
+pub async fn run(
+    project: &Path,
+    binaries: &Path,
+    controller: Controller,
+    html: Option<&Path>,
+) -> Result<bool> {
     let file = match controller {
         Controller::Codedeploy => SCENARIO,
         Controller::Ecs => ECS_SCENARIO,
@@ -34,6 +41,10 @@ pub async fn run(project: &Path, binaries: &Path, controller: Controller) -> Res
     let played = world::play(&scenario, project, binaries, sender).await?;
     spectator.await?;
     tell(&played, file);
+    if let Some(html) = html {
+        report::write(&played, html)?;
+        show::line(&format!("\nThe report as a page: {}", html.display()));
+    }
     let differences = scenario.expect.as_ref().map(|expect| played.differences(expect)).unwrap_or_default();
     for difference in &differences {
         show::error(&format!("not as expected: {difference}"));

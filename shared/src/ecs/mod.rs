@@ -25,7 +25,7 @@ use crate::event::{DeploymentId, LifecycleStage, Stage};
 use crate::fault::{Fault, FaultKind};
 use crate::hook::{self, Release};
 use crate::policy::load::{self, Source};
-use crate::report::{self, About};
+use crate::report::{self, About, Background};
 use crate::rollout;
 use crate::telemetry;
 use crate::verdict::{Answer, Caveat, Finding, Outcome, Rules, Verdict, conclude};
@@ -164,7 +164,10 @@ impl<'a> Session<'a> {
         self.rules = plan.rules;
         self.about.source = Some(source);
         let mut release = Release::open(self.aws, environment, deployment, plan, self.budget, None).await?;
-        recipe(&mut release, &mut self.call).await
+        self.about.background = Some(Background::of(&release));
+        let step = recipe(&mut release, &mut self.call).await;
+        self.about.background = Some(Background::of(&release));
+        step
     }
 
     /// Asks ECS to call again.

@@ -4,6 +4,7 @@
 
 pub mod chances;
 pub mod defaults;
+pub mod explained;
 mod expression;
 pub mod gates;
 pub mod load;

@@ -5,42 +5,46 @@ use std::io::Write;
 use serde_json::{Value, json};
 use tracing::{error, info};
 
-use super::{About, Reported, counters, markdown};
-use crate::event::{Caught, DeploymentId, Stage};
+use super::{About, Evidence, Reported, counters, markdown};
+use crate::event::{Caught, Stage};
 use crate::fault::Fault;
 use crate::hook::Release;
-use crate::recording::Traffic;
-use crate::verdict::{Finding, Verdict};
+use crate::verdict::{Answer, Finding, Verdict};
 
 /// CloudWatch Logs takes no event above 256 KiB from Lambda without breaking it up; a day of minutes is longer.
 const LONGEST: usize = 250_000;
 
-/// Writes the verdict: as one JSON line for queries, as Markdown for people, and as counters.
-pub fn verdict(about: &About, verdict: &Verdict, duration_ms: u64) {
-    let deployment = about.deployment.as_ref();
-    line(&json!({
-        "level": if verdict.answer == crate::verdict::Answer::Failed { "ERROR" } else { "INFO" },
-        "message": "verdict",
-        "deployment_id": about.deployment_id,
-        "stage": about.stage.name(),
-        "application": deployment.map(|deployment| &deployment.application),
-        "deployment_group": deployment.map(|deployment| &deployment.group),
-        "policy": about.source.as_ref().map(ToString::to_string),
-        "outcome": verdict.outcome,
-        "answer": verdict.answer,
-        "reason": verdict.reason,
-        "findings": verdict.findings,
-        "caveats": verdict.caveats,
-        "duration_ms": duration_ms,
-    }));
+/// Writes the verdict: the evidence as one JSON line for queries, as Markdown for people, what the comparisons looked at as a
+/// recording for `shiftgate replay`, and counters. Gives the evidence back.
+pub fn verdict(about: &About, verdict: &Verdict, duration_ms: u64) -> Evidence {
+    let now = crate::clock::now();
+    let evidence = Evidence::new(about, verdict, now, duration_ms);
+    recorded(&evidence);
+    line(&told(&evidence));
     line(&json!({
         "level": "INFO",
         "message": "report",
         "deployment_id": about.deployment_id,
         "stage": about.stage.name(),
-        "markdown": markdown(about, verdict),
+        "markdown": markdown(&evidence),
     }));
-    line(&counters::verdict(about, verdict, duration_ms, crate::clock::now()));
+    line(&counters::verdict(about, verdict, duration_ms, now));
+    evidence
+}
+
+/// The evidence as a line of the log. The recording has a line of its own, as long as that may be.
+fn told(evidence: &Evidence) -> Value {
+    let mut value = json!({
+        "level": if evidence.answer == Answer::Failed { "ERROR" } else { "INFO" },
+        "message": "verdict",
+    });
+    if let (Value::Object(line), Ok(Value::Object(evidence))) = (&mut value, serde_json::to_value(evidence)) {
+        line.extend(evidence);
+    }
+    if let Some(rollout) = value.get_mut("rollout").and_then(Value::as_object_mut) {
+        rollout.remove("recording");
+    }
+    value
 }
 
 /// Logs a failure, once, where it is handled.
@@ -112,13 +116,15 @@ pub fn looked(about: &About, release: &Release, findings: &[Finding], periods: u
     }));
 }
 
-/// Logs what the comparisons looked at, for `shiftgate replay`; the value of `recording` is a recording as it stands.
-pub fn recorded(deployment_id: &DeploymentId, recording: Option<&Traffic>) {
-    let Some(recording) = recording else { return };
+/// Logs what the comparisons looked at; the value of `recording` is a recording as it stands.
+fn recorded(evidence: &Evidence) {
+    let Some(recording) = evidence.rollout.as_ref().and_then(|rollout| rollout.recording.as_ref()) else {
+        return;
+    };
     let mut event = json!({
         "level": "INFO",
         "message": "recording",
-        "deployment_id": deployment_id,
+        "deployment_id": evidence.deployment_id,
         "recording": recording,
     });
     if event.to_string().len() > LONGEST {

@@ -2,29 +2,28 @@
 
 use std::fmt::Write;
 
-use super::About;
-use crate::verdict::{ByChance, Finding, Verdict, one_in};
+use super::Evidence;
+use crate::verdict::{ByChance, Finding, one_in};
 
-/// The verdict as Markdown: the answer with its reason, a table of all findings, the caveats, and what to do.
-pub fn markdown(about: &About, verdict: &Verdict) -> String {
+/// Evidence as Markdown: the answer with its reason and what to do, a table of all findings, and the caveats.
+pub fn markdown(evidence: &Evidence) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = write(&mut text, about, verdict);
+    let _ = write(&mut text, evidence);
     text
 }
 
-fn write(text: &mut String, about: &About, verdict: &Verdict) -> std::fmt::Result {
-    writeln!(text, "# {}: {} ({})", about.stage, verdict.answer.as_str(), verdict.outcome)?;
+fn write(text: &mut String, verdict: &Evidence) -> std::fmt::Result {
+    writeln!(text, "# {}: {} ({})", verdict.stage, verdict.answer.as_str(), verdict.outcome)?;
     writeln!(text, "\n**{}**\n", verdict.reason.replace('\n', " "))?;
-    write!(text, "Deployment {}", about.deployment_id)?;
-    if let Some(deployment) = &about.deployment {
-        write!(
-            text,
-            " of {}/{}, configuration {}",
-            deployment.application, deployment.group, deployment.configuration
-        )?;
+    writeln!(text, "{}\n", verdict.next_step)?;
+    write!(text, "Deployment {}", verdict.deployment_id)?;
+    if let (Some(application), Some(group), Some(configuration)) =
+        (&verdict.application, &verdict.deployment_group, &verdict.configuration)
+    {
+        write!(text, " of {application}/{group}, configuration {configuration}")?;
     }
-    match &about.source {
+    match &verdict.policy {
         Some(source) => writeln!(text, ". Policy: {source}.")?,
         None => writeln!(text, ". Policy: not read.")?,
     }
@@ -116,6 +115,9 @@ fn cell(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
+    use super::super::About;
     use super::*;
     use crate::environment::Environment;
     use crate::event::{DeploymentId, Stage};
@@ -150,6 +152,8 @@ mod tests {
                 ),
             ),
         ];
-        insta::assert_snapshot!(markdown(&about, &conclude(findings, Rules::default())));
+        let verdict = conclude(findings, Rules::default());
+        let evidence = Evidence::new(&about, &verdict, Timestamp::UNIX_EPOCH, 40);
+        insta::assert_snapshot!(markdown(&evidence));
     }
 }

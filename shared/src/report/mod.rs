@@ -1,6 +1,7 @@
 //! What is told, and to whom: CodeDeploy gets one word, people get the reasons.
 
 mod counters;
+pub mod evidence;
 mod log;
 mod markdown;
 
@@ -13,9 +14,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub use log::{
-    failure, handed_over, held, ignored, look_failed, looked, looks_crashed, recorded, verdict, watch_over,
-};
+pub use evidence::{Background, Evidence};
+pub use log::{failure, handed_over, held, ignored, look_failed, looked, looks_crashed, verdict, watch_over};
 pub use markdown::markdown;
 
 use crate::aws::{self, Aws};
@@ -44,13 +44,28 @@ pub struct About {
     pub stack: Option<String>,
     /// When the hook's lifecycle event began, once known.
     pub began: Option<Timestamp>,
+    /// AWS region.
+    pub region: Option<String>,
+    /// Log group of the function.
+    pub log_group: Option<String>,
+    /// What is known of the rollout.
+    pub background: Option<Background>,
 }
 
 impl About {
     /// Nothing but the ids.
     pub fn new(stage: Stage, deployment_id: DeploymentId, environment: &Environment) -> Self {
-        let stack = environment.stack.clone();
-        Self { stage, deployment_id, deployment: None, source: None, stack, began: None }
+        Self {
+            stage,
+            deployment_id,
+            deployment: None,
+            source: None,
+            stack: environment.stack.clone(),
+            began: None,
+            region: environment.region.clone(),
+            log_group: environment.log_group.clone(),
+            background: None,
+        }
     }
 }
 
@@ -77,7 +92,7 @@ pub async fn make(
     started: Timestamp,
     budget: &Budget,
 ) -> Result<Value, Fault> {
-    log::verdict(about, verdict, hook::elapsed_ms(started));
+    let evidence = log::verdict(about, verdict, hook::elapsed_ms(started));
     let status = match verdict.answer {
         Answer::Succeeded => LifecycleEventStatus::Succeeded,
         Answer::Failed => LifecycleEventStatus::Failed,
@@ -100,7 +115,7 @@ pub async fn make(
         "answer": verdict.answer,
         "reason": verdict.reason,
         "reported": reported,
-        "report": markdown(about, verdict),
+        "report": markdown(&evidence),
     }))
 }
 

@@ -191,6 +191,7 @@ impl Reader<'_> {
             budget: Budget::new(self.now, 0, None),
             secrets: Secrets::default(),
             watch: Watch::Unknown,
+            recording: None,
         };
         let span = Span { shift: shift.began, from: shift.began, until: shift.ended };
         let seen = traffic::look(&release, &self.gates, span, self.now).await?;

@@ -1,0 +1,124 @@
+//! `report`: the evidence of a verdict as a page, as Markdown, or as one line.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use serde_json::Value;
+use shiftgate::report::evidence::schema;
+use shiftgate::report::{Evidence, markdown};
+use shiftgate_lab::world::Played;
+use shiftgate_report::page;
+
+use crate::show;
+
+/// What to make of which evidence.
+#[derive(Args)]
+pub struct Arguments {
+    /// Log lines of a function, or evidence alone, JSON; `-` for standard input
+    #[arg(required_unless_present = "schema")]
+    file: Option<PathBuf>,
+    /// Write a page for the browser instead of printing Markdown
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print one line, as for a chat
+    #[arg(long, conflicts_with = "html")]
+    line: bool,
+    /// Print the JSON Schema of evidence
+    #[arg(long, exclusive = true)]
+    schema: bool,
+}
+
+/// Makes the report of the last verdict in the file.
+pub fn run(arguments: &Arguments) -> Result<bool> {
+    let Some(file) = &arguments.file else {
+        show::line(&serde_json::to_string_pretty(&schema())?);
+        return Ok(true);
+    };
+    let mut text = String::new();
+    let mut input: Box<dyn Read> = if file == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(file).with_context(|| format!("failed to read {}", file.display()))?)
+    };
+    input.read_to_string(&mut text).with_context(|| format!("failed to read {}", file.display()))?;
+    let evidence = last(&text).map_err(|why| anyhow!("{}: {why}", file.display()))?;
+    match &arguments.html {
+        Some(html) => save(&evidence, html)?,
+        None if arguments.line => show::line(&evidence.line()),
+        None => show::line(&markdown(&evidence)),
+    }
+    Ok(true)
+}
+
+/// Writes the report of a scenario, if it came to a verdict.
+pub fn write(played: &Played, html: &Path) -> Result<()> {
+    played.evidence().map_or(Ok(()), |evidence| save(&evidence, html))
+}
+
+fn save(evidence: &Evidence, html: &Path) -> Result<()> {
+    std::fs::write(html, page(evidence)).with_context(|| format!("failed to write {}", html.display()))
+}
+
+/// The evidence of the last verdict among log lines, with the recording that its function wrote before it; or one document.
+/// Lines that are no JSON are not ours: Lambda writes some of its own.
+fn last(text: &str) -> Result<Evidence, String> {
+    if let Ok(whole) = serde_json::from_str::<Value>(text) {
+        return read(whole, None);
+    }
+    let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let is = |line: &Value, kind: &str| line["message"] == kind;
+    let at = lines.iter().rposition(|line| is(line, "verdict")).ok_or("no line is a verdict of Shiftgate")?;
+    let verdict = lines[at].clone();
+    let of_the_same =
+        |line: &&Value| is(line, "recording") && line["deployment_id"] == verdict["deployment_id"];
+    let recording = lines[..at].iter().rfind(of_the_same).map(|line| line["recording"].clone());
+    read(verdict, recording.as_ref())
+}
+
+fn read(verdict: Value, recording: Option<&Value>) -> Result<Evidence, String> {
+    Evidence::from_log(verdict, recording)
+        .map_err(|error| format!("this is no evidence of Shiftgate: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A verdict as a function logs it.
+    fn verdict(reason: &str) -> String {
+        serde_json::json!({
+            "level": "ERROR", "message": "verdict", "version": 1, "at": "2026-11-24T10:00:00Z", "stage": "watch",
+            "deployment_id": "d-1", "controller": "codedeploy", "outcome": "fail", "answer": "Failed",
+            "would_have_rolled_back": false, "reason": reason, "next_step": "Mend it.", "findings": [], "caveats": [],
+            "duration_ms": 7,
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn the_last_verdict_among_other_lines_is_taken() {
+        let text = format!("START RequestId\n{}\nnot ours\n{}\nEND\n", verdict("first"), verdict("second"));
+        assert_eq!(last(&text).unwrap().reason, "second");
+        assert_eq!(last(&verdict("alone")).unwrap().reason, "alone");
+    }
+
+    #[test]
+    fn what_is_no_evidence_is_told() {
+        assert!(last("START RequestId\n").unwrap_err().contains("no line is a verdict"));
+        assert!(last("{\"message\": \"verdict\"}").unwrap_err().contains("missing field"));
+    }
+
+    #[test]
+    fn the_checked_in_schema_is_the_one_that_is_generated() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/evidence.schema.json");
+        let checked_in: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(
+            checked_in,
+            serde_json::to_value(schema()).unwrap(),
+            "write it anew: cargo run -- report --schema > docs/evidence.schema.json"
+        );
+    }
+}

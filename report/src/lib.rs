@@ -1,0 +1,7 @@
+//! The report that people open: evidence as one HTML page, without scripts and without anything to fetch.
+
+mod charts;
+mod links;
+mod page;
+
+pub use page::page;

@@ -1,0 +1,275 @@
+//! The page: verdict and reason on top, then what was seen, then how it was judged.
+
+use jiff::Timestamp;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use shiftgate::recording::Traffic;
+use shiftgate::report::Evidence;
+use shiftgate::report::evidence::{Background, Event};
+use shiftgate::verdict::{Answer, ByChance, Finding, Outcome, one_in};
+
+use crate::charts::{self, Counted};
+use crate::links::links;
+
+const STYLE: &str = include_str!("page.css");
+
+/// Evidence as an HTML page: complete in itself, without scripts, readable in light and dark, on a phone and on paper.
+pub fn page(evidence: &Evidence) -> String {
+    let title = format!("{} {}", evidence.name(), evidence.headline());
+    let document = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header class=(colour(evidence)) { (verdict(evidence)) }
+                main {
+                    (findings(&evidence.findings))
+                    @if let Some(rollout) = &evidence.rollout { (what_happened(rollout)) }
+                    (doubts(evidence))
+                    @if let Some(rollout) = &evidence.rollout {
+                        (lifecycle(&rollout.lifecycle, evidence.at))
+                        (policy(rollout, evidence.policy.as_deref()))
+                    }
+                    (console(evidence))
+                }
+                footer {
+                    p { "Shiftgate, evidence version " (evidence.version) ", drawn " (time(evidence.at)) " in " (evidence.duration_ms) " ms." }
+                }
+            }
+        }
+    };
+    document.into_string()
+}
+
+/// Which of the three colours the verdict has.
+fn colour(evidence: &Evidence) -> &'static str {
+    match (evidence.answer, evidence.would_have_rolled_back, evidence.outcome) {
+        (Answer::Failed, ..) => "bad",
+        (Answer::Succeeded, true, _) | (Answer::Succeeded, false, Outcome::Inconclusive | Outcome::Fail) => {
+            "unsure"
+        }
+        (Answer::Succeeded, false, Outcome::Pass) => "good",
+    }
+}
+
+fn verdict(evidence: &Evidence) -> Markup {
+    html! {
+        p.about { (evidence.name()) " · " (evidence.stage) " · " (time(evidence.at)) }
+        h1 { (capital(evidence.headline())) }
+        p.reason { (evidence.reason) }
+        p.next { strong { "Next: " } (evidence.next_step) }
+        dl.facts {
+            div { dt { "Deployment" } dd { code { (evidence.deployment_id) } } }
+            @if let Some(configuration) = &evidence.configuration {
+                div { dt { "Configuration" } dd { (configuration) } }
+            }
+            @if let Some(rollout) = &evidence.rollout {
+                @if let Some(weight) = rollout.weight {
+                    div { dt { "Green's share" } dd { (format!("{weight:.0} %")) } }
+                }
+            }
+            div { dt { "Answer" } dd { (evidence.answer.as_str()) " (" (evidence.outcome) ")" } }
+            div { dt { "Policy" } dd { (evidence.policy.as_deref().unwrap_or("not read")) } }
+        }
+    }
+}
+
+/// The worst first: whoever is on call looks at the top.
+fn findings(findings: &[Finding]) -> Markup {
+    let mut sorted: Vec<&Finding> = findings.iter().collect();
+    sorted.sort_by_key(|finding| std::cmp::Reverse((finding.outcome, finding.fault.is_some())));
+    html! {
+        section aria-labelledby="seen" {
+            h2 id="seen" { "What was seen" }
+            @if sorted.is_empty() { p { "Nothing was checked." } }
+            ul.findings {
+                @for finding in sorted { (one(finding)) }
+            }
+        }
+    }
+}
+
+fn one(finding: &Finding) -> Markup {
+    let (class, word) = match (finding.outcome, &finding.fault) {
+        (_, Some(_)) => ("unsure", "not checked"),
+        (Outcome::Pass, None) => ("good", "pass"),
+        (Outcome::Inconclusive, None) => ("unsure", "not told apart"),
+        (Outcome::Fail, None) => ("bad", "fail"),
+    };
+    html! {
+        li class=(class) {
+            p.check { span.mark { (word) } " " strong { (finding.check) } }
+            p { (finding.summary) }
+            @if finding.value.is_some() || finding.by_chance.is_some() {
+                p.numbers {
+                    @if let Some(value) = finding.value { span { "green " b { (value.to_string()) } } }
+                    @if let Some(blue) = finding.blue { span { "blue " b { (blue.to_string()) } } }
+                    @if let Some(limit) = finding.limit { span { "limit " b { (limit.to_string()) } } }
+                    @if let Some(samples) = finding.samples { span { "of " b { (samples) } " requests" } }
+                    @if let Some(by_chance) = finding.by_chance { span { (chance(by_chance)) } }
+                }
+            }
+            @if let Some(fault) = &finding.fault { p.hint { "What to do: " (fault.hint) } }
+            @for caveat in &finding.caveats { p.caveat { "But: " (caveat.to_string()) } }
+        }
+    }
+}
+
+fn chance(by_chance: ByChance) -> String {
+    // What half of all good releases show is no sign of anything.
+    let seen = if by_chance.chance > 0.5 { "no sign".to_owned() } else { one_in(by_chance.chance) };
+    format!("by chance: {seen} (fails from {} on)", one_in(by_chance.allowed))
+}
+
+fn what_happened(rollout: &Background) -> Markup {
+    html! {
+        @if let Some(traffic) = &rollout.recording {
+            section aria-labelledby="minutes" {
+                h2 id="minutes" { (capital(&unit(traffic, true))) " since the shift began" }
+                p.legend { span.blue { "blue, the old version" } " " span.green { "green, the new version" } }
+                div.charts {
+                    (counts(traffic, Counted::Requests))
+                    @for bad in Counted::BAD { (counts(traffic, bad)) }
+                }
+            }
+            @if !rollout.comparisons.is_empty() { (evidence(rollout, traffic)) }
+        }
+    }
+}
+
+fn counts(traffic: &Traffic, counted: Counted) -> Markup {
+    let [blue, green] = charts::per_minute(traffic, counted);
+    let total = |counts: &[Option<f64>]| counts.iter().flatten().sum::<f64>();
+    let told = format!(
+        "{} a {}: blue {:.0} in all, green {:.0}",
+        counted.name(),
+        unit(traffic, false),
+        total(&blue),
+        total(&green)
+    );
+    // A line of zeros says nothing that its caption does not.
+    let nothing_bad = counted != Counted::Requests && total(&blue) + total(&green) == 0.0;
+    html! {
+        figure {
+            @match charts::counts(traffic, counted).filter(|_| !nothing_bad) {
+                Some(svg) => (picture(&svg, &told)),
+                None => p.none { "none" },
+            }
+            figcaption { (capital(&told)) }
+        }
+    }
+}
+
+fn evidence(rollout: &Background, traffic: &Traffic) -> Markup {
+    html! {
+        section aria-labelledby="evidence" {
+            h2 id="evidence" { "Evidence against its limit" }
+            p { "How rarely a release as good as blue would look as bad, " (unit(traffic, false)) " by " (unit(traffic, false)) "; the dashed line is where green is rolled back." }
+            div.charts {
+                @for comparison in &rollout.comparisons {
+                    @if let Some(svg) = charts::evidence(comparison) {
+                        @let last = comparison.chances.iter().flatten().copied().reduce(f64::min);
+                        @let told = format!(
+                            "{}: {} by chance at the most, limit {}",
+                            comparison.name,
+                            last.map_or_else(|| "nothing seen".to_owned(), one_in),
+                            one_in(comparison.limit)
+                        );
+                        figure { (picture(&svg, &told)) figcaption { (capital(&told)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A chart, with its caption for who does not see it.
+fn picture(svg: &str, told: &str) -> Markup {
+    html! { div.chart role="img" aria-label=(told) { (PreEscaped(svg)) } }
+}
+
+fn doubts(evidence: &Evidence) -> Markup {
+    html! {
+        @if !evidence.caveats.is_empty() {
+            section aria-labelledby="doubts" {
+                h2 id="doubts" { "What may mislead" }
+                ul { @for caveat in &evidence.caveats { li { (caveat.to_string()) } } }
+            }
+        }
+    }
+}
+
+fn lifecycle(events: &[Event], now: Timestamp) -> Markup {
+    html! {
+        @if !events.is_empty() {
+            section aria-labelledby="lifecycle" {
+                h2 id="lifecycle" { "Lifecycle" }
+                table {
+                    thead { tr { th scope="col" { "event" } th scope="col" { "status" } th scope="col" { "began" } th scope="col" { "took" } } }
+                    tbody {
+                        @for event in events {
+                            tr {
+                                th scope="row" { (event.name) }
+                                td { (event.status) }
+                                td { @if let Some(began) = event.began { (time(began)) } }
+                                td { @if let Some(began) = event.began { (lasted(began, event.ended.unwrap_or(now))) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn policy(rollout: &Background, source: Option<&str>) -> Markup {
+    html! {
+        section aria-labelledby="policy" {
+            h2 id="policy" { "Policy in force" }
+            p { "From " (source.unwrap_or("the built-in defaults")) "." }
+            pre tabindex="0" { (rollout.plan.join("\n")) }
+        }
+    }
+}
+
+fn console(evidence: &Evidence) -> Markup {
+    let links = links(evidence);
+    html! {
+        @if !links.is_empty() {
+            section aria-labelledby="console" {
+                h2 id="console" { "In the AWS console" }
+                ul { @for link in &links { li { a href=(link.url) { (link.name) } } } }
+            }
+        }
+    }
+}
+
+/// What a period of a recording is called.
+fn unit(traffic: &Traffic, several: bool) -> String {
+    match (traffic.period_seconds.get(), several) {
+        (60, false) => "minute".to_owned(),
+        (60, true) => "minutes".to_owned(),
+        (seconds, false) => format!("period of {seconds} s"),
+        (seconds, true) => format!("periods of {seconds} s"),
+    }
+}
+
+/// To the second, in UTC.
+fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+fn lasted(began: Timestamp, ended: Timestamp) -> String {
+    let seconds = ended.duration_since(began).as_secs();
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
