@@ -2,6 +2,7 @@
 //! style sheet sets the colour of text and axes.
 
 use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use shiftgate::recording::{Counts, Tally, Traffic};
 use shiftgate::report::evidence::Comparison;
@@ -15,14 +16,30 @@ const LIMIT: RGBColor = RGBColor(220, 50, 80);
 /// Axes and grid: the style sheet replaces them.
 const AXIS: RGBColor = RGBColor(128, 128, 128);
 /// Width and height in pixels; the page scales them.
-const SIZE: (u32, u32) = (640, 220);
+const SIZE: (u32, u32) = (480, 190);
+/// Periods of blue alone that are drawn before the shift.
+const BEFORE: usize = 15;
+/// Height of a label in pixels.
+const LABEL: u32 = 14;
 /// No chance is drawn to be smaller.
 const LEAST: f64 = 1e-12;
 
-/// A line of a chart: its points by minute, with gaps where there is no data.
+/// A line of a chart: values by the number of their minute, with gaps where there is no data. Minute 1 is the first since the
+/// shift began; what is not above 0 was before.
 struct Line {
     colour: RGBColor,
-    points: Vec<Option<f64>>,
+    points: Vec<(i32, Option<f64>)>,
+}
+
+impl Line {
+    /// Values of the minutes since the shift began.
+    fn since_the_shift(colour: RGBColor, values: &[Option<f64>]) -> Self {
+        Self { colour, points: (1..).zip(values.iter().copied()).collect() }
+    }
+
+    fn values(&self) -> impl Iterator<Item = f64> {
+        self.points.iter().filter_map(|(_, value)| *value)
+    }
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -70,7 +87,7 @@ impl Counted {
     }
 }
 
-/// What each version did per minute: blue, green.
+/// What each version did per minute since the shift began: blue, green.
 pub fn per_minute(traffic: &Traffic, counted: Counted) -> [Vec<Option<f64>>; 2] {
     let of = |counts: &Option<Counts>| counts.as_ref().and_then(|counts| counted.of(counts));
     let blue = traffic.minutes.iter().map(|minute| of(&minute.blue)).collect();
@@ -78,33 +95,51 @@ pub fn per_minute(traffic: &Traffic, counted: Counted) -> [Vec<Option<f64>>; 2] 
     [blue, green]
 }
 
-/// Counts of both versions, minute by minute; `None` when there is nothing to draw.
+/// Counts of both versions, minute by minute, and of blue in the minutes before the shift; `None` when there is nothing to
+/// draw.
 pub fn counts(traffic: &Traffic, counted: Counted) -> Option<String> {
     let [blue, green] = per_minute(traffic, counted);
-    let most = blue.iter().chain(&green).flatten().copied().fold(0.0, f64::max);
-    let lines = [Line { colour: BLUE_VERSION, points: blue }, Line { colour: GREEN_VERSION, points: green }];
-    if lines.iter().all(|line| line.points.iter().all(Option::is_none)) {
-        return None;
-    }
-    draw(|area| linear(area, &lines, most.max(1.0) * 1.1))
+    let mut of_blue = Line::since_the_shift(BLUE_VERSION, &blue);
+    let past = traffic.history.iter().rev().take(BEFORE).map(|before| counted.of(&before.total()));
+    of_blue.points.splice(
+        0..0,
+        past.enumerate().map(|(back, count)| (-(back as i32), count)).collect::<Vec<_>>().into_iter().rev(),
+    );
+    let lines = [of_blue, Line::since_the_shift(GREEN_VERSION, &green)];
+    let most = lines.iter().flat_map(Line::values).reduce(f64::max)?;
+    draw(|area| {
+        let mut chart = frame(area, &lines, most.max(1.0) * 1.1, &|value| label(*value))?;
+        // Where the shift began.
+        chart.draw_series([PathElement::new(vec![(0.5, 0.0), (0.5, most.max(1.0) * 1.1)], AXIS)])?;
+        lines.iter().try_for_each(|line| draw_line(&mut chart, line))
+    })
 }
 
 /// How the evidence of a comparison grew against its limit: upwards is less likely by chance.
 pub fn evidence(comparison: &Comparison) -> Option<String> {
-    if comparison.chances.iter().all(Option::is_none) {
-        return None;
-    }
     let height = |chance: f64| -chance.max(LEAST).log10();
-    let points: Vec<Option<f64>> = comparison.chances.iter().map(|chance| chance.map(height)).collect();
+    let heights: Vec<Option<f64>> = comparison.chances.iter().map(|chance| chance.map(height)).collect();
+    let line = Line::since_the_shift(GREEN_VERSION, &heights);
     let limit = height(comparison.limit);
-    let most = points.iter().flatten().copied().fold(limit * 1.5, f64::max);
-    draw(|area| logarithmic(area, &Line { colour: GREEN_VERSION, points }, limit, most * 1.05))
+    let most = line.values().reduce(f64::max)?.max(limit * 1.5) * 1.05;
+    draw(|area| {
+        let mut chart = frame(area, std::slice::from_ref(&line), most, &|power| one_in(*power))?;
+        let (from, to) = across(std::slice::from_ref(&line));
+        chart.draw_series(DashedLineSeries::new(
+            [(from, limit), (to, limit)],
+            6,
+            4,
+            LIMIT.stroke_width(2),
+        ))?;
+        draw_line(&mut chart, &line)
+    })
 }
 
-type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
+type Failure<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
+type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 /// A chart that cannot be drawn is left out; the page has the numbers as well.
-fn draw(paint: impl FnOnce(&Area<'_>) -> Drawn<'static>) -> Option<String> {
+fn draw(paint: impl FnOnce(&Area<'_>) -> Result<(), Failure<'static>>) -> Option<String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -114,90 +149,58 @@ fn draw(paint: impl FnOnce(&Area<'_>) -> Drawn<'static>) -> Option<String> {
     Some(svg)
 }
 
-fn linear(area: &Area<'_>, lines: &[Line], most: f64) -> Drawn<'static> {
-    let minutes = lines.iter().map(|line| line.points.len()).max().unwrap_or(1);
+/// Axes: minutes across, and upwards to `most`.
+fn frame<'a, 'b>(
+    area: &'a Area<'b>,
+    lines: &[Line],
+    most: f64,
+    label: &dyn Fn(&f64) -> String,
+) -> Result<Chart<'a, 'b>, Failure<'static>> {
+    let (from, to) = across(lines);
     let mut chart = ChartBuilder::on(area)
         .margin(8)
         .margin_right(16)
         .x_label_area_size(24)
-        .y_label_area_size(56)
-        .build_cartesian_2d(across(minutes), 0.0..most)?;
+        .y_label_area_size(76)
+        .build_cartesian_2d(from..to, 0.0..most)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
-        .x_labels(minutes.min(12))
+        .x_labels(((to - from) as usize).clamp(1, 8))
         .x_label_formatter(&|minute| format!("{minute:.0}"))
-        .y_labels(5)
-        .y_label_formatter(&|value| label(*value))
+        .y_labels(4)
+        .y_label_formatter(label)
         .axis_style(AXIS)
         .bold_line_style(AXIS.mix(0.4))
         .light_line_style(TRANSPARENT)
-        .label_style(("sans-serif", 12))
+        .label_style(("sans-serif", LABEL))
         .draw()?;
-    lines
-        .iter()
-        .try_for_each(|line| segments(line).try_for_each(|points| draw_line(&mut chart, points, line.colour)))
+    Ok(chart)
 }
-
-fn logarithmic(area: &Area<'_>, line: &Line, limit: f64, most: f64) -> Drawn<'static> {
-    let minutes = line.points.len();
-    let mut chart = ChartBuilder::on(area)
-        .margin(8)
-        .margin_right(16)
-        .x_label_area_size(24)
-        .y_label_area_size(72)
-        .build_cartesian_2d(across(minutes), 0.0..most)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .x_labels(minutes.min(12))
-        .x_label_formatter(&|minute| format!("{minute:.0}"))
-        .y_labels(5)
-        .y_label_formatter(&|power| one_in(*power))
-        .axis_style(AXIS)
-        .bold_line_style(AXIS.mix(0.4))
-        .light_line_style(TRANSPARENT)
-        .label_style(("sans-serif", 12))
-        .draw()?;
-    let ends = across(minutes);
-    chart.draw_series(DashedLineSeries::new(
-        [(ends.start, limit), (ends.end, limit)],
-        6,
-        4,
-        LIMIT.stroke_width(2),
-    ))?;
-    segments(line).try_for_each(|points| draw_line(&mut chart, points, line.colour))
-}
-
-type Chart<'a, 'b> = ChartContext<
-    'a,
-    SVGBackend<'b>,
-    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>,
->;
 
 /// A line with its points, so that one minute alone is seen as well.
-fn draw_line(chart: &mut Chart<'_, '_>, points: Vec<(f64, f64)>, colour: RGBColor) -> Drawn<'static> {
-    chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?;
-    chart.draw_series(points.into_iter().map(|point| Circle::new(point, 3, colour.filled())))?;
+fn draw_line(chart: &mut Chart<'_, '_>, line: &Line) -> Result<(), Failure<'static>> {
+    for points in stretches(line) {
+        chart.draw_series(LineSeries::new(points.iter().copied(), line.colour.stroke_width(2)))?;
+        chart.draw_series(points.into_iter().map(|point| Circle::new(point, 3, line.colour.filled())))?;
+    }
     Ok(())
 }
 
 /// The stretches of a line without gaps.
-fn segments(line: &Line) -> impl Iterator<Item = Vec<(f64, f64)>> {
-    let numbered: Vec<Option<(f64, f64)>> = line
-        .points
-        .iter()
-        .enumerate()
-        .map(|(index, point)| point.map(|point| (index as f64 + 1.0, point)))
-        .collect();
-    let stretches: Vec<Vec<(f64, f64)>> =
-        numbered.split(Option::is_none).map(|stretch| stretch.iter().flatten().copied().collect()).collect();
-    stretches.into_iter().filter(|stretch| !stretch.is_empty())
+fn stretches(line: &Line) -> Vec<Vec<(f64, f64)>> {
+    let known: Vec<Option<(f64, f64)>> =
+        line.points.iter().map(|(minute, value)| Some((f64::from(*minute), (*value)?))).collect();
+    let between_gaps =
+        known.split(Option::is_none).map(|stretch| stretch.iter().flatten().copied().collect());
+    between_gaps.filter(|stretch: &Vec<_>| !stretch.is_empty()).collect()
 }
 
 /// From half a minute before the first to half a minute after the last.
-fn across(minutes: usize) -> std::ops::Range<f64> {
-    0.5..minutes.max(1) as f64 + 0.5
+fn across(lines: &[Line]) -> (f64, f64) {
+    let minutes = || lines.iter().flat_map(|line| line.points.iter().map(|(minute, _)| *minute));
+    let [first, last] = [minutes().min().unwrap_or(1), minutes().max().unwrap_or(1)].map(f64::from);
+    (first - 0.5, last + 0.5)
 }
 
 fn label(value: f64) -> String {
@@ -220,9 +223,8 @@ mod tests {
 
     #[test]
     fn a_line_is_interrupted_where_there_is_no_data() {
-        let line = Line { colour: LIMIT, points: vec![Some(1.0), None, Some(3.0), Some(4.0), None] };
-        let found: Vec<Vec<(f64, f64)>> = segments(&line).collect();
-        assert_eq!(found, [vec![(1.0, 1.0)], vec![(3.0, 3.0), (4.0, 4.0)]]);
+        let line = Line::since_the_shift(LIMIT, &[Some(1.0), None, Some(3.0), Some(4.0), None]);
+        assert_eq!(stretches(&line), [vec![(1.0, 1.0)], vec![(3.0, 3.0), (4.0, 4.0)]]);
     }
 
     #[test]

@@ -121,16 +121,19 @@ fn one(finding: &Finding) -> Markup {
 }
 
 fn chance(by_chance: ByChance) -> String {
-    // What half of all good releases show is no sign of anything.
-    let seen = if by_chance.chance > 0.5 { "no sign".to_owned() } else { one_in(by_chance.chance) };
-    format!("by chance: {seen} (fails from {} on)", one_in(by_chance.allowed))
+    format!("by chance: {} (fails from {} on)", sign(by_chance.chance), one_in(by_chance.allowed))
+}
+
+/// A chance in words. What half of all good releases show is no sign of anything.
+fn sign(chance: f64) -> String {
+    if chance > 0.5 { "no sign".to_owned() } else { one_in(chance) }
 }
 
 fn what_happened(rollout: &Background) -> Markup {
     html! {
         @if let Some(traffic) = &rollout.recording {
             section aria-labelledby="minutes" {
-                h2 id="minutes" { (capital(&unit(traffic, true))) " since the shift began" }
+                h2 id="minutes" { (capital(&unit(traffic, true))) " before and since the shift began" }
                 p.legend { span.blue { "blue, the old version" } " " span.green { "green, the new version" } }
                 div.charts {
                     (counts(traffic, Counted::Requests))
@@ -169,15 +172,15 @@ fn evidence(rollout: &Background, traffic: &Traffic) -> Markup {
     html! {
         section aria-labelledby="evidence" {
             h2 id="evidence" { "Evidence against its limit" }
-            p { "How rarely a release as good as blue would look as bad, " (unit(traffic, false)) " by " (unit(traffic, false)) "; the dashed line is where green is rolled back." }
+            p { "How rarely a release as good as blue would look as bad, after each " (unit(traffic, false)) ". The dashed line is where green is rolled back." }
             div.charts {
                 @for comparison in &rollout.comparisons {
                     @if let Some(svg) = charts::evidence(comparison) {
                         @let last = comparison.chances.iter().flatten().copied().reduce(f64::min);
                         @let told = format!(
-                            "{}: {} by chance at the most, limit {}",
+                            "{}: {}; fails from {} on",
                             comparison.name,
-                            last.map_or_else(|| "nothing seen".to_owned(), one_in),
+                            last.map_or_else(|| "nothing seen".to_owned(), sign),
                             one_in(comparison.limit)
                         );
                         figure { (picture(&svg, &told)) figcaption { (capital(&told)) } }
@@ -210,13 +213,13 @@ fn lifecycle(events: &[Event], now: Timestamp) -> Markup {
             section aria-labelledby="lifecycle" {
                 h2 id="lifecycle" { "Lifecycle" }
                 table {
-                    thead { tr { th scope="col" { "event" } th scope="col" { "status" } th scope="col" { "began" } th scope="col" { "took" } } }
+                    thead { tr { th scope="col" { "event" } th scope="col" { "status" } th scope="col" { "began (UTC)" } th scope="col" { "took" } } }
                     tbody {
                         @for event in events {
                             tr {
                                 th scope="row" { (event.name) }
                                 td { (event.status) }
-                                td { @if let Some(began) = event.began { (time(began)) } }
+                                td { @if let Some(began) = event.began { (began.strftime("%H:%M:%S").to_string()) } }
                                 td { @if let Some(began) = event.began { (lasted(began, event.ended.unwrap_or(now))) } }
                             }
                         }
@@ -272,4 +275,79 @@ fn lasted(began: Timestamp, ended: Timestamp) -> String {
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(change: impl FnOnce(&mut serde_json::Value)) -> Evidence {
+        let mut value = serde_json::json!({
+            "version": 1, "at": "2026-11-24T10:07:00Z", "stage": "watch", "deployment_id": "d-0B7YUA91L",
+            "controller": "codedeploy", "region": "eu-west-1", "application": "shop", "deployment_group": "orders",
+            "configuration": "CodeDeployDefault.ECSCanary10Percent15Minutes", "policy": "built-in defaults",
+            "outcome": "fail", "answer": "Failed", "would_have_rolled_back": false,
+            "reason": "server errors: green 5.3 %", "next_step": "Look at the logs.",
+            "findings": [
+                {"check": "task count", "outcome": "pass", "summary": "2 of 2 tasks run"},
+                {"check": "server errors", "outcome": "fail", "summary": "green 5.3 %", "value": {"value": 0.053, "unit": "share"},
+                 "by_chance": {"chance": 0.0001, "allowed": 0.0045}},
+            ],
+            "caveats": [],
+            "rollout": {
+                "service": "orders", "mode": "enforce", "weight": 10.0, "steps": [{"share": 0.1, "seconds": 900}],
+                "plan": ["mode: enforce"],
+                "lifecycle": [{"name": "AllowTraffic", "status": "in progress", "began": "2026-11-24T10:00:00Z", "ended": null}],
+                "recording": {"version": 1, "kind": "traffic", "period_seconds": 60,
+                    "history": [{"requests": 990, "server_errors": 1}],
+                    "minutes": [{"blue": {"requests": 900, "server_errors": 0}, "green": {"requests": 100, "server_errors": 5}}]},
+                "comparisons": [{"name": "server errors", "limit": 0.0045, "chances": [0.0001]}],
+            },
+            "log_group": "/aws/lambda/CodeDeployHook_shiftgate_watch", "duration_ms": 40,
+        });
+        change(&mut value);
+        Evidence::from_log(value, None).unwrap()
+    }
+
+    /// The text of a page: what is between its tags, without style and charts.
+    fn text(page: &str) -> String {
+        let body = page.split_once("<body>").unwrap().1;
+        let mut text = String::new();
+        let mut charts = body.split("<svg");
+        text.push_str(charts.next().unwrap_or_default());
+        charts.for_each(|rest| text.push_str(rest.split_once("</svg>").unwrap().1));
+        let pieces = text.split('<').filter_map(|piece| piece.split_once('>')).map(|(_, text)| text.trim());
+        pieces.filter(|piece| !piece.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_page_tells_the_verdict_first_and_then_why() {
+        insta::assert_snapshot!(text(&page(&evidence(|_| {}))));
+    }
+
+    #[test]
+    fn what_a_service_says_is_text_and_no_markup() {
+        let page = page(&evidence(|value| value["reason"] = "<script>alert(1)</script>".into()));
+        assert!(!page.contains("<script"), "{page}");
+        assert!(page.contains("&lt;script&gt;"), "{page}");
+    }
+
+    #[test]
+    fn nothing_is_fetched() {
+        let page = page(&evidence(|_| {}));
+        for fetched in ["src=", "url(", "@import", "<link", "<script"] {
+            assert!(!page.contains(fetched), "the page has `{fetched}`");
+        }
+    }
+
+    #[test]
+    fn a_release_of_which_nothing_is_known_has_a_page() {
+        let bare = page(&evidence(|value| {
+            for key in ["rollout", "application", "region", "log_group", "policy"] {
+                value[key] = serde_json::Value::Null;
+            }
+            value["findings"] = serde_json::json!([]);
+        }));
+        assert!(bare.contains("Nothing was checked."));
+    }
 }

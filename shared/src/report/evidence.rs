@@ -158,18 +158,18 @@ impl Evidence {
         Self::deserialize(verdict)
     }
 
-    /// What happened in a few words: `rolled back`, `would have been rolled back`, `goes on`, `stopped before users met it`.
+    /// What happened, in a few words.
     pub fn headline(&self) -> &'static str {
-        let had_traffic = matches!(
-            self.stage.as_str(),
-            "watch" | "after-allow-traffic" | "PRODUCTION_TRAFFIC_SHIFT" | "POST_PRODUCTION_TRAFFIC_SHIFT"
-        );
-        match (self.answer, self.would_have_rolled_back, had_traffic) {
-            (Answer::Failed, _, true) => "rolled back",
-            (Answer::Failed, _, false) => "stopped before it took traffic",
-            (Answer::Succeeded, true, true) => "would have been rolled back",
-            (Answer::Succeeded, true, false) => "would have been stopped before it took traffic",
-            (Answer::Succeeded, false, _) => "goes on",
+        let is_last = matches!(self.stage.as_str(), "after-allow-traffic" | "POST_PRODUCTION_TRAFFIC_SHIFT");
+        let has_traffic = is_last || matches!(self.stage.as_str(), "watch" | "PRODUCTION_TRAFFIC_SHIFT");
+        match (self.answer, self.would_have_rolled_back) {
+            (Answer::Failed, _) if has_traffic => "rolled back",
+            (Answer::Failed, _) => "stopped before it took traffic",
+            (Answer::Succeeded, true) if has_traffic => "would have been rolled back",
+            (Answer::Succeeded, true) => "would have been stopped before it took traffic",
+            (Answer::Succeeded, false) if is_last && self.outcome == Outcome::Pass => "released",
+            (Answer::Succeeded, false) if is_last => "released, though not everything could be told",
+            (Answer::Succeeded, false) => "goes on",
         }
     }
 
@@ -244,12 +244,13 @@ fn next_step(about: &About, verdict: &Verdict) -> String {
     }
     let failed = verdict.findings.iter().any(|finding| finding.outcome == Outcome::Fail);
     let fault = verdict.findings.iter().find_map(|finding| finding.fault.as_ref());
-    let what = match fault.filter(|_| !failed) {
+    match fault.filter(|_| !failed) {
         Some(fault) => format!("It could not be checked: {}.", fault.hint.trim_end_matches('.')),
+        None if verdict.would_have_rolled_back => {
+            "Nothing was stopped, since the policy says `mode: observe`: users meet this version. Look at the logs of the new tasks for what the reason counts, and decide whether to roll back.".to_owned()
+        }
         None => advice(about).to_owned(),
-    };
-    let observed = "Nothing was stopped, since the policy says `mode: observe`. ";
-    format!("{}{what}", if verdict.would_have_rolled_back { observed } else { "" })
+    }
 }
 
 /// Where the cause of a failure at this stage is found.
@@ -271,5 +272,59 @@ fn advice(about: &About) -> &'static str {
         _ => {
             "Traffic goes back to the old version. Look at the logs of the new tasks in the minutes of the shift for what the reason counts, mend it, and deploy again."
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::Environment;
+    use crate::event::{DeploymentId, Stage};
+    use crate::fault::{Fault, FaultKind};
+    use crate::policy::plan::Choice;
+    use crate::verdict::{Rules, conclude};
+
+    fn evidence(stage: Stage, mode: Mode, findings: Vec<Finding>) -> Evidence {
+        let about = About::new(stage, DeploymentId::new("d-0B7YUA91L").unwrap(), &Environment::default());
+        let rules = Rules { mode, on_inconclusive: Choice::Proceed, on_fault: Choice::Fail };
+        Evidence::new(&about, &conclude(findings, rules), Timestamp::UNIX_EPOCH, 40)
+    }
+
+    fn found(outcome: Outcome) -> Vec<Finding> {
+        vec![Finding::new("gate", outcome, "seen")]
+    }
+
+    #[test]
+    fn the_headline_says_what_became_of_the_release() {
+        let told = |stage, mode, outcome| evidence(stage, mode, found(outcome)).headline();
+        let (enforce, observe) = (Mode::Enforce, Mode::Observe);
+        assert_eq!(told(Stage::Watch, enforce, Outcome::Fail), "rolled back");
+        assert_eq!(told(Stage::Watch, observe, Outcome::Fail), "would have been rolled back");
+        assert_eq!(told(Stage::AfterInstall, enforce, Outcome::Fail), "stopped before it took traffic");
+        assert_eq!(told(Stage::AfterInstall, enforce, Outcome::Pass), "goes on");
+        assert_eq!(told(Stage::AfterAllowTraffic, enforce, Outcome::Pass), "released");
+        let unclear = told(Stage::AfterAllowTraffic, observe, Outcome::Inconclusive);
+        assert_eq!(unclear, "released, though not everything could be told");
+    }
+
+    #[test]
+    fn who_is_on_call_is_told_what_to_do() {
+        let step = |mode, findings| evidence(Stage::Watch, mode, findings).next_step;
+        assert_eq!(step(Mode::Enforce, found(Outcome::Pass)), "Nothing to do.");
+        assert!(
+            step(Mode::Enforce, found(Outcome::Fail)).starts_with("Traffic goes back to the old version.")
+        );
+        // Whoever only observes must not be told that traffic goes back.
+        assert!(step(Mode::Observe, found(Outcome::Fail)).starts_with("Nothing was stopped"));
+        let fault = Fault::new(FaultKind::Denied, "denied", "allow ssm:GetParameters.");
+        let not_checked = vec![Finding::from_fault("policy", &fault)];
+        assert_eq!(step(Mode::Enforce, not_checked), "It could not be checked: allow ssm:GetParameters.");
+    }
+
+    #[test]
+    fn the_log_has_all_of_it() {
+        let written = evidence(Stage::Watch, Mode::Enforce, found(Outcome::Fail));
+        let line = serde_json::to_value(&written).unwrap();
+        assert_eq!(Evidence::from_log(line, None).unwrap(), written);
     }
 }
