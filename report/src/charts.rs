@@ -71,14 +71,24 @@ impl Counted {
         }
     }
 
-    fn of(self, counts: &Counts) -> Option<f64> {
-        let tally = match self {
+    /// Whether the recording has this count anywhere: a gate that the policy does not have counts nothing.
+    pub fn is_in(self, traffic: &Traffic) -> bool {
+        let of_minutes = traffic.minutes.iter().flat_map(|minute| [&minute.blue, &minute.green]).flatten();
+        let mut all = of_minutes.cloned().chain(traffic.history.iter().map(|before| before.total()));
+        all.any(|counts| !self.tally(&counts).is_absent())
+    }
+
+    fn tally(self, counts: &Counts) -> Tally {
+        match self {
             Self::Requests => counts.requests,
             Self::ServerErrors => counts.server_errors,
             Self::ConnectionErrors => counts.connection_errors,
             Self::SlowRequests => counts.slow_requests,
-        };
-        match tally {
+        }
+    }
+
+    fn of(self, counts: &Counts) -> Option<f64> {
+        match self.tally(counts) {
             Tally::Of(number) => Some(number),
             // Where there are requests, a count that is not sent is none.
             Tally::Absent => matches!(counts.requests, Tally::Of(requests) if requests > 0.0).then_some(0.0),

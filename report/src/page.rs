@@ -137,7 +137,7 @@ fn what_happened(rollout: &Background) -> Markup {
                 p.legend { span.blue { "blue, the old version" } " " span.green { "green, the new version" } }
                 div.charts {
                     (counts(traffic, Counted::Requests))
-                    @for bad in Counted::BAD { (counts(traffic, bad)) }
+                    @for bad in Counted::BAD.into_iter().filter(|bad| bad.is_in(traffic)) { (counts(traffic, bad)) }
                 }
             }
             @if !rollout.comparisons.is_empty() { (evidence(rollout, traffic)) }
