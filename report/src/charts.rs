@@ -4,7 +4,7 @@
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
-use shiftgate::recording::{Counts, Tally, Traffic};
+use shiftgate::recording::{Before, Counts, Tally, Traffic};
 use shiftgate::report::evidence::Comparison;
 
 /// The old version.
@@ -74,7 +74,7 @@ impl Counted {
     /// Whether the recording has this count anywhere: a gate that the policy does not have counts nothing.
     pub fn is_in(self, traffic: &Traffic) -> bool {
         let of_minutes = traffic.minutes.iter().flat_map(|minute| [&minute.blue, &minute.green]).flatten();
-        let mut all = of_minutes.cloned().chain(traffic.history.iter().map(|before| before.total()));
+        let mut all = of_minutes.cloned().chain(traffic.history.iter().map(Before::total));
         all.any(|counts| !self.tally(&counts).is_absent())
     }
 

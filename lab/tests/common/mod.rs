@@ -7,8 +7,8 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
+use shiftgate::clock;
 use shiftgate::event::LifecycleStage;
 use shiftgate_lab::account::{Account, AccountSpec};
 use shiftgate_lab::application::Behaviour;
@@ -141,7 +141,7 @@ impl Waiting {
         };
         if let Some(shifted) = shifted() {
             let data_is_in = shifted + Duration::from_secs(5);
-            wait_until("the data of the bake is in", || Timestamp::now() > data_is_in).await;
+            wait_until("the data of the bake is in", || clock::now() > data_is_in).await;
         }
     }
 
