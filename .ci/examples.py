@@ -13,7 +13,7 @@ import yaml
 
 EXAMPLES = Path("examples")
 # Where hooks are named for people to copy. .ci/readme.py sees to the README.
-DOCUMENTS = [Path("docs/controllers.md"), Path("docs/ecs.md")]
+DOCUMENTS = [Path("docs/controllers.md"), Path("docs/ecs.md"), Path("docs/tutorial.md"), *sorted(Path("docs/how-to").glob("*.md"))]
 
 # Which function answers for which event.
 STAGE_OF_EVENT = {
