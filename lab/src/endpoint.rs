@@ -24,6 +24,7 @@ use crate::fault::{self, Fault, Faults, Hit, Syntax};
 use crate::iam::{self, Facts, Role};
 use crate::lambda::Lambda;
 use crate::load_balancer::LoadBalancer;
+use crate::logs::Logs;
 use crate::quota::Quotas;
 use crate::ssm::{self, ParameterStore};
 use crate::stepfunctions::StateMachines;
@@ -38,6 +39,8 @@ pub struct Services {
     pub cloudwatch: Arc<CloudWatch>,
     /// Functions.
     pub lambda: Arc<Lambda>,
+    /// What the functions have logged.
+    pub logs: Arc<Logs>,
     /// State machines.
     pub stepfunctions: Arc<StateMachines>,
     /// Parameters.
@@ -124,6 +127,7 @@ enum Service {
     CodeDeploy,
     Ecs,
     CloudWatch,
+    Logs,
     ParameterStore,
     StepFunctions,
     LoadBalancing,
@@ -137,6 +141,7 @@ impl Service {
             Self::CodeDeploy => "codedeploy",
             Self::Ecs => "ecs",
             Self::CloudWatch => "cloudwatch",
+            Self::Logs => "logs",
             Self::ParameterStore => "ssm",
             Self::StepFunctions => "states",
             Self::LoadBalancing => "elasticloadbalancing",
@@ -218,6 +223,7 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
         return match target {
             "CodeDeploy_20141006" => request(Wire::Json("1.1"), Service::CodeDeploy, operation),
             "AmazonEC2ContainerServiceV20141113" => request(Wire::Json("1.1"), Service::Ecs, operation),
+            "Logs_20140328" => request(Wire::Json("1.1"), Service::Logs, operation),
             "AmazonSSM" => request(Wire::Json("1.1"), Service::ParameterStore, operation),
             "AWSStepFunctions" => request(Wire::Json("1.0"), Service::StepFunctions, operation),
             "GraniteServiceVersion20100801" => request(Wire::Json("1.0"), Service::CloudWatch, operation),
@@ -264,6 +270,7 @@ async fn pass_on(
     let content = match request.service {
         Service::CodeDeploy => services.codedeploy.handle(operation, body)?,
         Service::Ecs => services.ecs.handle(operation, body)?,
+        Service::Logs => services.logs.handle(operation, body)?,
         Service::ParameterStore => {
             let secrets = ssm::secrets_read(body);
             if !secrets.is_empty() && !may(services, &request.caller, ssm::SECRET_ACTION, &secrets) {
