@@ -3,8 +3,10 @@
 pub mod backtest;
 pub mod bench;
 pub mod doubts;
+pub mod explain;
 pub mod faults;
 pub mod fleet;
+pub mod manual;
 pub mod matrix;
 pub mod policy;
 pub mod replay;
@@ -12,3 +14,4 @@ pub mod scenarios;
 pub mod serve;
 pub mod soak;
 pub mod trial;
+pub mod verdicts;
