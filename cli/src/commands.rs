@@ -2,6 +2,7 @@
 
 pub mod backtest;
 pub mod bench;
+pub mod doctor;
 pub mod doubts;
 pub mod explain;
 pub mod faults;

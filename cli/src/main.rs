@@ -18,7 +18,7 @@ use shiftgate_lab::doubts::Choice;
 use shiftgate_lab::scenario::Way;
 
 /// What `--help` says of how the program ends.
-const EXIT_CODES: &str = "Exit codes: 0 the answer is good, or there is none; 1 the answer is bad, as an invalid policy or a \
+const EXIT_CODES: &str = "Exit codes: 0 the answer is good, or there is none; 1 the answer is bad, as a problem that doctor found, an invalid policy or a \
     scenario with another outcome; 2 it could not be done, and standard error says why.";
 
 /// Gates for deployments on AWS, by CodeDeploy and by ECS itself: try them here, and ask an account about them
@@ -100,6 +100,8 @@ enum Command {
     Backtest(commands::backtest::Arguments),
     /// List the verdicts of an account, from the log: what was released, what was not, and why
     Verdicts(commands::verdicts::Arguments),
+    /// Check how a deployment group is wired, and what its next release will meet
+    Doctor(commands::doctor::Arguments),
     /// Tell the whole story of a rollout, from its controller and from the log, and what to do
     Explain(commands::explain::Arguments),
     /// Play releases while things go wrong on purpose, and check what must be true all the same
@@ -263,6 +265,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         }
         Command::Backtest(arguments) => commands::backtest::run(&arguments).await,
         Command::Verdicts(arguments) => commands::verdicts::run(&arguments).await,
+        Command::Doctor(arguments) => commands::doctor::run(&arguments).await,
         Command::Explain(arguments) => commands::explain::run(&arguments).await,
         Command::Completions { shell } => commands::manual::completions(Arguments::command(), shell),
         Command::Man { words, markdown } => commands::manual::man(Arguments::command(), &words, markdown),

@@ -1,4 +1,4 @@
-//! `verdicts` and `explain` against the lab, after rollouts with the real functions: what they logged is read as in an
+//! `verdicts`, `explain` and `doctor` against the lab, after rollouts with the real functions: what they logged is read as in an
 //! account.
 
 #![allow(clippy::unwrap_used, reason = "a test file")]
@@ -106,16 +106,19 @@ async fn over(account: &Account, id: &str, verdict: &str) {
     common::wait_until("the deployment and its rollback end", || {
         let record = account.services.codedeploy.deployment(id).unwrap();
         let rollback = record.rolled_back_by.as_ref();
-        let undone = rollback.is_none_or(|id| account.services.codedeploy.deployment(id).unwrap().status.is_over());
+        let undone =
+            rollback.is_none_or(|id| account.services.codedeploy.deployment(id).unwrap().status.is_over());
         record.status.is_over() && undone
     })
     .await;
-    let pattern = format!(r#"{{ $.message = "verdict" && $.deployment_id = "{id}" && $.stage = "{verdict}" }}"#);
+    let pattern =
+        format!(r#"{{ $.message = "verdict" && $.deployment_id = "{id}" && $.stage = "{verdict}" }}"#);
     let name = &account.template.function(verdict).unwrap().log_group;
     common::wait_until("the verdict is logged", || {
         let mut request = json!({"logGroupName": name, "filterPattern": pattern});
         loop {
-            let answer = account.services.logs.handle("FilterLogEvents", request.to_string().as_bytes()).unwrap();
+            let answer =
+                account.services.logs.handle("FilterLogEvents", request.to_string().as_bytes()).unwrap();
             let answer: Value = serde_json::from_slice(&answer).unwrap();
             match answer.get("nextToken") {
                 _ if answer["events"] != json!([]) => return true,
@@ -132,13 +135,14 @@ async fn rollouts_by_codedeploy_are_listed_and_explained() {
     let account = account().await;
     // Half of the smoke checks would fail, too, before there is a look.
     let policy = |mode: &str| {
-        format!("{POLICY}mode: {mode}\nsmoke: {{checks: [{{get: /, times: 1, expect: {{status: 200-599}}}}]}}\n")
+        format!(
+            "{POLICY}mode: {mode}\nsmoke: {{checks: [{{get: /, times: 1, expect: {{status: 200-599}}}}]}}\n"
+        )
     };
     let shop = broken(&account, "shop", codedeploy(&account, 60.0), &policy("enforce")).await;
     let quiet = broken(&account, "quiet", codedeploy(&account, 8.0), &policy("observe")).await;
-    let deploy = |site: &Site| {
-        account.services.codedeploy.deploy(&site.application, &site.group, None, None).unwrap()
-    };
+    let deploy =
+        |site: &Site| account.services.codedeploy.deploy(&site.application, &site.group, None, None).unwrap();
     let (stopped, observed) = (deploy(&shop), deploy(&quiet));
     over(&account, &stopped, "watch").await;
     over(&account, &observed, "after-allow-traffic").await;
@@ -153,9 +157,15 @@ async fn rollouts_by_codedeploy_are_listed_and_explained() {
     };
     assert_eq!(of(&stopped, "before-install")[0]["answer"], "Succeeded", "{ledger:#}");
     let watch = of(&stopped, "watch");
-    assert_eq!((watch.len(), &watch[0]["answer"], &watch[0]["outcome"]), (1, &json!("Failed"), &json!("fail")));
+    assert_eq!(
+        (watch.len(), &watch[0]["answer"], &watch[0]["outcome"]),
+        (1, &json!("Failed"), &json!("fail"))
+    );
     assert_eq!(watch[0]["would_have_rolled_back"], false);
-    assert_eq!((&watch[0]["application"], &watch[0]["deployment_group"]), (&json!("shop"), &json!("shop-group")));
+    assert_eq!(
+        (&watch[0]["application"], &watch[0]["deployment_group"]),
+        (&json!("shop"), &json!("shop-group"))
+    );
     let bake = of(&observed, "after-allow-traffic");
     assert_eq!((&bake[0]["answer"], &bake[0]["would_have_rolled_back"]), (&json!("Succeeded"), &json!(true)));
     let times: Vec<&str> = verdicts.iter().map(|verdict| verdict["at"].as_str().unwrap()).collect();
@@ -179,7 +189,8 @@ async fn rollouts_by_codedeploy_are_listed_and_explained() {
     }
     let story = json_of(&account, &["explain", &stopped, "--json"]).await;
     assert_eq!(story["events"].as_array().unwrap().len(), 8, "{story:#}");
-    let log: Vec<&str> = story["log"].as_array().unwrap().iter().filter_map(|one| one["at"].as_str()).collect();
+    let log: Vec<&str> =
+        story["log"].as_array().unwrap().iter().filter_map(|one| one["at"].as_str()).collect();
     assert!(log.is_sorted_by_key(|at| at.parse::<jiff::Timestamp>().unwrap()), "{log:?}");
     assert!(story["log"].as_array().unwrap().iter().any(|one| one["kind"] == "look"), "{story:#}");
 
@@ -194,6 +205,61 @@ async fn rollouts_by_codedeploy_are_listed_and_explained() {
     let called: BTreeSet<&str> =
         calls.iter().filter(|call| call.caller == "lab").map(|call| call.action.as_str()).collect();
     assert_eq!(called.into_iter().collect::<Vec<_>>(), READS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_tells_what_is_wired_and_what_is_not() {
+    let account = account().await;
+    let controller = codedeploy(&account, 10.0);
+    let _shop = broken(&account, "shop", controller, POLICY).await;
+    let doctor = json_of(&account, &["doctor", "shop/shop-group", "--stack", "lab", "--json"]).await;
+    let told: Vec<(&str, &str)> = doctor["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|check| (check["level"].as_str().unwrap(), check["check"].as_str().unwrap()))
+        .collect();
+    for expect in [
+        ("ok", "automatic rollback"),
+        ("ok", "deployment style"),
+        ("ok", "target groups"),
+        ("ok", "test listener"),
+        ("ok", "time to act"),
+        ("ok", "functions"),
+        ("ok", "reach"),
+        ("ok", "policy"),
+        ("ok", "alarms"),
+        // Neither AfterInstall nor AfterAllowTestTraffic has a hook.
+        ("warning", "AppSpec"),
+    ] {
+        assert!(told.contains(&expect), "no {expect:?} in {doctor:#}");
+    }
+    assert!(told.iter().any(|(_, check)| check.ends_with(", outlook")), "{doctor:#}");
+    assert!(!told.iter().any(|(level, _)| *level == "problem" || *level == "not checked"), "{doctor:#}");
+    let calls = account.services.calls.lock().unwrap().clone();
+    let writes = calls.iter().filter(|call| call.caller == "lab");
+    let is_read = |action: &str| {
+        let name = action.split(':').nth(1).unwrap();
+        ["Get", "List", "Describe"].iter().any(|verb| name.starts_with(verb))
+    };
+    assert!(writes.clone().count() > 8 && writes.clone().all(|call| is_read(&call.action)), "{calls:?}");
+
+    // An alarm that rings, a policy that is none, another stack: each is a problem.
+    let names = shiftgate::policy::load::parameter_names("shop", "shop-group");
+    account.services.parameters.put(&names[0], "preflight: {alarms: [nothing]}", false);
+    let check = async |arguments: &[&str], expect: &str| {
+        let output = shiftgate(&account, arguments).await;
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains(expect), "no `{expect}` in\n{text}");
+    };
+    let group = ["doctor", "shop/shop-group"];
+    check(&group, "problem      alarms: not found in this account and region: nothing").await;
+    account.services.parameters.put(&names[0], "mode: sometimes", false);
+    check(&group, "problem      policy: ").await;
+    check(&[&group[..], &["--stack", "other"]].concat(), "of the stack lab").await;
+    let unknown = shiftgate(&account, &["doctor", "shop/nothing"]).await;
+    assert_eq!(unknown.status.code(), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,5 +307,8 @@ async fn a_service_deployment_of_ecs_is_explained_by_its_arn() {
     }
     let ledger = said(&account, &["verdicts"]).await;
     let name = arn.rsplit('/').next().unwrap();
-    assert!(ledger.contains(name) && !ledger.contains("arn:aws:ecs:eu-west-1:123456789012:service-dep"), "{ledger}");
+    assert!(
+        ledger.contains(name) && !ledger.contains("arn:aws:ecs:eu-west-1:123456789012:service-dep"),
+        "{ledger}"
+    );
 }

@@ -132,6 +132,7 @@ enum Service {
     StepFunctions,
     LoadBalancing,
     Lambda,
+    FunctionConfiguration,
 }
 
 impl Service {
@@ -145,15 +146,19 @@ impl Service {
             Self::ParameterStore => "ssm",
             Self::StepFunctions => "states",
             Self::LoadBalancing => "elasticloadbalancing",
-            Self::Lambda => "lambda",
+            Self::Lambda | Self::FunctionConfiguration => "lambda",
         }
     }
 }
 
 impl Request {
     fn action(&self) -> String {
-        let operation =
-            if self.service == Service::Lambda { "InvokeFunction" } else { self.operation.as_str() };
+        // Of these the operation is the function's name.
+        let operation = match self.service {
+            Service::Lambda => "InvokeFunction",
+            Service::FunctionConfiguration => "GetFunctionConfiguration",
+            _ => self.operation.as_str(),
+        };
         format!("{}:{operation}", self.service.prefix())
     }
 
@@ -234,6 +239,9 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
         let found = (method == Method::POST).then(|| request(Wire::Rest, Service::Lambda, name)).flatten();
         return found.map(|request| Request { qualifier: qualifier(uri), ..request });
     }
+    if let Some(name) = described_function(uri).filter(|_| method == Method::GET) {
+        return request(Wire::Rest, Service::FunctionConfiguration, name);
+    }
     let form: BTreeMap<String, String> = serde_urlencoded::from_bytes(body).ok()?;
     let version = form.get("Version").map(String::as_str);
     form.get("Action")
@@ -243,6 +251,10 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
 
 fn invoked_function(uri: &Uri) -> Option<&str> {
     uri.path().strip_prefix("/2015-03-31/functions/")?.strip_suffix("/invocations")
+}
+
+fn described_function(uri: &Uri) -> Option<&str> {
+    uri.path().strip_prefix("/2015-03-31/functions/")?.strip_suffix("/configuration")
 }
 
 fn qualifier(uri: &Uri) -> Option<String> {
@@ -295,6 +307,7 @@ async fn pass_on(
             let balancers = services.balancers.lock().unwrap_or_else(PoisonError::into_inner).clone();
             elbv2::handle(&balancers, body)?
         }
+        Service::FunctionConfiguration => services.lambda.configuration(&operation.replace("%3A", ":"))?,
         Service::Lambda => {
             let kind =
                 headers.get("x-amz-invocation-type").and_then(|value| value.to_str().ok()).unwrap_or("");

@@ -197,5 +197,6 @@ fn with_token(mut answer: Value, token: Option<&String>) -> Value {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| ApiError::client("SerializationException", error.to_string()))
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::client("SerializationException", error.to_string()))
 }

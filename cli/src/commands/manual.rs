@@ -148,7 +148,9 @@ mod tests {
             named(Arguments::command(), &words).map(|command| command.get_display_name().unwrap().to_owned())
         };
         assert_eq!(page(&["policy", "check"]).unwrap(), "shiftgate-policy-check");
-        assert!(page(&["policy", "mend"]).unwrap_err().to_string().contains("`policy` has no command `mend`"));
+        assert!(
+            page(&["policy", "mend"]).unwrap_err().to_string().contains("`policy` has no command `mend`")
+        );
     }
 
     #[test]

@@ -31,8 +31,7 @@ pub async fn run(arguments: &Arguments) -> Result<bool> {
     let account = Account::from_environment().await;
     let mut spinner = Spinner::new();
     let groups = ledger::groups(&account, arguments.stack.as_deref()).await?;
-    let read =
-        ledger::read(&account, &groups, r#"{ $.message = "verdict" }"#, since, &mut spinner).await?;
+    let read = ledger::read(&account, &groups, r#"{ $.message = "verdict" }"#, since, &mut spinner).await?;
     spinner.finish();
     let verdicts: Vec<Verdict> = read.lines.iter().filter_map(Verdict::of).collect();
     if arguments.json {
@@ -64,10 +63,15 @@ fn text(verdicts: &[Verdict]) -> String {
 fn table(verdicts: &[Verdict]) -> Table {
     let mut table = Table::new();
     let style = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
-    table
-        .load_style(style)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(["time (UTC)", "application/group", "deployment", "stage", "answer", "outcome", "reason"]);
+    table.load_style(style).set_content_arrangement(ContentArrangement::Disabled).set_header([
+        "time (UTC)",
+        "application/group",
+        "deployment",
+        "stage",
+        "answer",
+        "outcome",
+        "reason",
+    ]);
     for verdict in verdicts {
         table.add_row([
             verdict.at.strftime("%Y-%m-%d %H:%M:%S").to_string(),

@@ -119,7 +119,10 @@ mod tests {
             json!({"message": "verdict", "answer": "Succeeded", "outcome": "pass", "caveats": observed}),
             (false, false),
         );
-        check(json!({"message": "verdict", "answer": "Succeeded", "would_have_rolled_back": true}), (true, true));
+        check(
+            json!({"message": "verdict", "answer": "Succeeded", "would_have_rolled_back": true}),
+            (true, true),
+        );
     }
 
     #[test]

@@ -49,7 +49,8 @@ fn term(text: &str) -> Result<((Vec<String>, Value), &str), String> {
     let end = selector.find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)));
     let (path, behind) = selector.split_at(end.unwrap_or(selector.len()));
     let behind = behind.trim_start();
-    let value = behind.strip_prefix('=').ok_or_else(|| format!("`=` is expected at `{behind}`"))?.trim_start();
+    let value =
+        behind.strip_prefix('=').ok_or_else(|| format!("`=` is expected at `{behind}`"))?.trim_start();
     let (value, behind) = if let Some(quoted) = value.strip_prefix('"') {
         let (value, behind) = quoted.split_once('"').ok_or("a quotation mark has no end")?;
         (Value::from(value), behind)

@@ -57,7 +57,8 @@ fn events_are_found_by_pattern_and_time_over_all_pages() {
     assert_eq!(found(&logs, within), (vec![199, 200, 201], 1));
     let few = json!({"logGroupName": GROUP, "limit": 2, "endTime": 5});
     assert_eq!(found(&logs, few), (vec![0, 1, 2, 3, 4, 5], 3));
-    let by_arn = json!({"logGroupIdentifier": format!("arn:aws:logs:eu-west-1:1:log-group:{GROUP}"), "endTime": 0});
+    let by_arn =
+        json!({"logGroupIdentifier": format!("arn:aws:logs:eu-west-1:1:log-group:{GROUP}"), "endTime": 0});
     assert_eq!(found(&logs, by_arn).0, [0]);
 }
 
@@ -79,7 +80,8 @@ fn faults_have_the_names_of_aws() {
     assert_eq!(refused(json!({})), INVALID);
     assert_eq!(refused(json!({"logGroupName": GROUP, "nextToken": "x"})), INVALID);
     assert_eq!(refused(json!({"logGroupName": GROUP, "limit": 0})), INVALID);
-    for pattern in ["verdict", "{ message = 1 }", "{ $.a = \"x }", "{ $.a = 1 || $.b = 2 }", "{ $.a = \"x*\" }", "{}"]
+    for pattern in
+        ["verdict", "{ message = 1 }", "{ $.a = \"x }", "{ $.a = 1 || $.b = 2 }", "{ $.a = \"x*\" }", "{}"]
     {
         assert_eq!(refused(json!({"logGroupName": GROUP, "filterPattern": pattern})), INVALID, "{pattern}");
     }
@@ -96,7 +98,8 @@ fn groups_are_listed_by_prefix_in_pages() {
     assert_eq!(page["logGroups"][0]["logGroupName"], "/aws/lambda/CodeDeployHook_lab_a");
     assert_eq!(page["logGroups"][0].get("retentionInDays"), None);
     let token = page["nextToken"].as_str().unwrap();
-    let last = ask(json!({"logGroupNamePrefix": "/aws/lambda/CodeDeployHook_", "limit": 1, "nextToken": token}));
+    let last =
+        ask(json!({"logGroupNamePrefix": "/aws/lambda/CodeDeployHook_", "limit": 1, "nextToken": token}));
     assert_eq!(last["logGroups"][0]["logGroupName"], GROUP);
     assert_eq!(last["logGroups"][0]["retentionInDays"], 90);
     assert_eq!(last.get("nextToken"), None);

@@ -25,7 +25,8 @@ pub async fn read(account: &Account, id: &DeploymentId) -> Result<Story> {
 fn of(id: &DeploymentId, found: &ServiceDeployment) -> Story {
     let parts = id.service_deployment();
     let configuration = found.deployment_configuration();
-    let strategy = configuration.and_then(|one| one.strategy()).map_or("ROLLING", |strategy| strategy.as_str());
+    let strategy =
+        configuration.and_then(|one| one.strategy()).map_or("ROLLING", |strategy| strategy.as_str());
     let status = found.status();
     let ended_badly = status.is_some_and(|status| *status != Status::Successful) && is_over(status);
     let reason = found.rollback().and_then(|rollback| rollback.reason()).or(found.status_reason());
@@ -38,9 +39,9 @@ fn of(id: &DeploymentId, found: &ServiceDeployment) -> Story {
         is_over: is_over(status),
         began: instant(found.created_at.as_ref().or(found.started_at.as_ref())),
         ended: instant(found.finished_at.as_ref().or(found.stopped_at.as_ref())),
-        error: reason.filter(|_| ended_badly).map(|reason| {
-            (status.map_or("?", |status| status.as_str()).to_owned(), reason.to_owned())
-        }),
+        error: reason
+            .filter(|_| ended_badly)
+            .map(|reason| (status.map_or("?", |status| status.as_str()).to_owned(), reason.to_owned())),
         undone: found.rollback().map(|rollback| match rollback.service_revision_arn() {
             Some(revision) => format!("ECS gave the traffic back to revision {revision}"),
             None => "ECS gave the traffic back".to_owned(),

@@ -101,15 +101,20 @@ impl Story {
         if let Some((code, message)) = &self.error {
             writeln!(text, "{controller} says: {code}: {message}")?;
         }
-        for line in [&self.undone, &self.undoes.as_ref().map(|of| format!("undoes {of}"))].into_iter().flatten() {
+        for line in
+            [&self.undone, &self.undoes.as_ref().map(|of| format!("undoes {of}"))].into_iter().flatten()
+        {
             writeln!(text, "{line}")?;
         }
         if !self.events.is_empty() {
             writeln!(text, "\nLifecycle events")?;
         }
         for Event { name, status, began, ended, message } in &self.events {
-            let time = began.map_or_else(|| "       -".to_owned(), |began| began.strftime("%H:%M:%S").to_string());
-            let took = began.zip(*ended).map(|(began, ended)| format!(", {} s", ended.duration_since(began).as_secs()));
+            let time =
+                began.map_or_else(|| "       -".to_owned(), |began| began.strftime("%H:%M:%S").to_string());
+            let took = began
+                .zip(*ended)
+                .map(|(began, ended)| format!(", {} s", ended.duration_since(began).as_secs()));
             let why = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
             writeln!(text, "  {time}  {name:<22} {status}{}{why}", took.unwrap_or_default())?;
         }

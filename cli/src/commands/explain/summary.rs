@@ -4,7 +4,8 @@ use super::story::{Failure, Story};
 use crate::ledger::Verdict;
 
 /// What to do about a bad release, where its verdict says nothing.
-const MEND: &str = "mend the release and deploy it again; the verdict's `report` line in the log has all checks";
+const MEND: &str =
+    "mend the release and deploy it again; the verdict's `report` line in the log has all checks";
 
 /// The paragraph.
 pub fn summary(story: &Story) -> String {
@@ -40,7 +41,10 @@ fn going_on(story: &Story) -> String {
 fn failed_by_us(story: &Story, verdict: &Verdict) -> String {
     let Verdict { stage, reason, next_step, .. } = verdict;
     let todo = next_step.as_deref().unwrap_or(MEND);
-    format!("Shiftgate stopped it: {stage} answered Failed, since {reason}. {} What to do: {todo}.", traffic(story))
+    format!(
+        "Shiftgate stopped it: {stage} answered Failed, since {reason}. {} What to do: {todo}.",
+        traffic(story)
+    )
 }
 
 /// Who else ended it, and what to do, by the code that AWS gives.
@@ -166,7 +170,8 @@ mod tests {
             verdict(json!({"stage": "watch", "answer": "Succeeded", "outcome": "fail",
                 "reason": "server errors: green 3 %", "would_have_rolled_back": true}))
         };
-        let cannot = || Failure { what: "cannot report: AWS denies it".to_owned(), hint: "allow it".to_owned() };
+        let cannot =
+            || Failure { what: "cannot report: AWS denies it".to_owned(), hint: "allow it".to_owned() };
         let well = |story: &mut Story| story.status = "Succeeded".to_owned();
         let told: Vec<String> = [
             story(|story| {
