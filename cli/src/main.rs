@@ -100,7 +100,7 @@ enum Command {
     Backtest(commands::backtest::Arguments),
     /// List the verdicts of an account, from the log: what was released, what was not, and why
     Verdicts(commands::verdicts::Arguments),
-    /// Check how a deployment group is wired, and what its next release will meet
+    /// Check how a deployment group or an ECS service is wired, and what its next release will meet
     Doctor(commands::doctor::Arguments),
     /// Tell the whole story of a rollout, from its controller and from the log, and what to do
     Explain(commands::explain::Arguments),

@@ -1,7 +1,11 @@
 //! `verdicts`, `explain` and `doctor` against the lab, after rollouts with the real functions: what they logged is read as in an
 //! account.
 
-#![allow(clippy::unwrap_used, reason = "a test file")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test file, which runs on the real clock"
+)]
 
 #[path = "../../lab/tests/common/mod.rs"]
 mod common;
@@ -304,6 +308,19 @@ async fn a_service_deployment_of_ecs_is_explained_by_its_arn() {
         "ECS gave the traffic back to revision",
     ] {
         assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    let output = shiftgate(&account, &["doctor", "lab/orders", "--stack", "lab"]).await;
+    let doctor = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{doctor}");
+    for part in [
+        "ok           controller: ECS itself, strategy CANARY",
+        "ok           lifecycle hook: it names shiftgate-lab-ecs-lifecycle",
+        "warning      lifecycle hook: not called at POST_PRODUCTION_TRAFFIC_SHIFT",
+        "ok           functions: 1 of those",
+        "ok           policy: parameter /shiftgate/lab/orders; valid",
+        ", outlook: with ",
+    ] {
+        assert!(doctor.contains(part), "no `{part}` in\n{doctor}");
     }
     let ledger = said(&account, &["verdicts"]).await;
     let name = arn.rsplit('/').next().unwrap();

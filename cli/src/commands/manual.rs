@@ -96,21 +96,22 @@ fn argument(one: &Arg) -> String {
         (None, None) => values.join(" "),
     };
     let help = one.get_help().map(ToString::to_string).unwrap_or_default();
-    let mut text = format!("`{}`: {help}", name.trim_end());
+    let text = format!("`{}`: {help}", name.trim_end());
     if !one.get_action().takes_values() {
         return text;
     }
     let possible: Vec<String> =
         one.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
-    if !possible.is_empty() {
-        text += &format!("; one of {}", possible.join(", "));
-    }
+    let possible = Some(possible.join(", ")).filter(|list| !list.is_empty());
     let defaults: Vec<String> =
         one.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy())).collect();
-    if !defaults.is_empty() {
-        text += &format!("; {} without it", defaults.join(", "));
-    }
-    text
+    let defaults = Some(defaults.join(", ")).filter(|list| !list.is_empty());
+    let parts = [
+        Some(text),
+        possible.map(|list| format!("one of {list}")),
+        defaults.map(|list| format!("{list} without it")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::show::{self, Spinner};
 /// Which verdicts.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// How far back, as in 30d, 12h or 90m; the log keeps the stack's LogRetentionDays
+    /// How far back, as in 30d, 12h or 90m; the log keeps them for as long as the stack says
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = since)]
     since: Duration,
     /// Only this stack of Shiftgate; all that the account has without it

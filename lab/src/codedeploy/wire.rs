@@ -1,5 +1,6 @@
 //! The CodeDeploy API over awsJson1.1.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -375,8 +376,9 @@ fn revision(group: &str, content: Option<&str>) -> Value {
 
 /// Stands for the digest of a group's AppSpec.
 fn revision_id(group: &str) -> String {
-    let digits: String = group.bytes().map(|byte| format!("{byte:02x}")).collect();
-    digits.chars().chain(std::iter::repeat('0')).take(64).collect()
+    let mut hasher = DefaultHasher::new();
+    group.hash(&mut hasher);
+    format!("{:064x}", hasher.finish())
 }
 
 fn deployment_id(input: &Input) -> Result<&str, ApiError> {

@@ -1,5 +1,6 @@
 //! The functions that the AppSpec names: are they there, and can they reach the service?
 
+use aws_sdk_ecs::error::ProvideErrorMetadata;
 use shiftgate::aws::fault;
 use shiftgate::event::Stage;
 
@@ -10,9 +11,26 @@ use crate::account::Account;
 /// What the check is called.
 const NAME: &str = "functions";
 
-/// Asks Lambda for each function once.
+/// Asks Lambda for each function that the AppSpec names, once.
 pub async fn checks(account: &Account, hooks: &[Hook], is_internal: Option<bool>) -> Vec<Check> {
-    let mut names: Vec<&str> = hooks.iter().map(|hook| hook.function.as_str()).collect();
+    let sends = |name: &str| {
+        let of_smoke = |hook: &Hook| {
+            let stage = hook.of_shiftgate().map(|(_, stage)| stage);
+            matches!(stage, Some(Stage::AfterAllowTestTraffic | Stage::BeforeAllowTraffic))
+        };
+        hooks.iter().any(|hook| hook.function == name && of_smoke(hook))
+    };
+    let names: Vec<&str> = hooks.iter().map(|hook| hook.function.as_str()).collect();
+    of(account, names, sends, is_internal).await
+}
+
+/// Asks for functions by name; `sends` tells which of them make requests to the service.
+pub async fn of(
+    account: &Account,
+    mut names: Vec<&str>,
+    sends: impl Fn(&str) -> bool,
+    is_internal: Option<bool>,
+) -> Vec<Check> {
     names.sort_unstable();
     names.dedup();
     let (mut checks, mut found, mut outside) = (Vec::new(), 0, Vec::new());
@@ -22,20 +40,11 @@ pub async fn checks(account: &Account, hooks: &[Hook], is_internal: Option<bool>
             Ok(read) => {
                 found += 1;
                 let vpc = read.vpc_config().and_then(|config| config.vpc_id()).unwrap_or_default();
-                let sends = |hook: &Hook| {
-                    hook.function == name
-                        && matches!(
-                            hook.of_shiftgate(),
-                            Some((_, Stage::AfterAllowTestTraffic | Stage::BeforeAllowTraffic))
-                        )
-                };
-                if vpc.is_empty() && hooks.iter().any(sends) {
+                if vpc.is_empty() && sends(name) {
                     outside.push(name);
                 }
             }
-            Err(error)
-                if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) =>
-            {
+            Err(error) if error.code() == Some("ResourceNotFoundException") => {
                 checks.push(Check::problem(
                     NAME,
                     format!("there is no {name} in this account and region"),
@@ -50,7 +59,7 @@ pub async fn checks(account: &Account, hooks: &[Hook], is_internal: Option<bool>
         }
     }
     if found > 0 {
-        checks.insert(0, Check::ok(NAME, format!("{found} of those that the AppSpec names are there")));
+        checks.insert(0, Check::ok(NAME, format!("{found} of those that the hooks name are there")));
     }
     checks.extend(reach(is_internal, &outside));
     checks

@@ -144,9 +144,13 @@ async fn custom(account: &Account, name: &str) -> Result<Vec<Step>, Check> {
 
 /// Whether the balancer is reached from within its VPC only; none where nobody can tell.
 pub async fn is_internal(account: &Account, info: &DeploymentGroupInfo) -> Option<bool> {
-    let listener = pair(info)?.prod_traffic_route()?.listener_arns().first()?;
+    of_listener(account, pair(info)?.prod_traffic_route()?.listener_arns().first()?).await
+}
+
+/// The same by the ARN of a listener, or of a rule of it.
+pub async fn of_listener(account: &Account, arn: &str) -> Option<bool> {
     // arn:aws:elasticloadbalancing:REGION:ACCOUNT:listener/app/NAME/ID/LISTENER
-    let name = listener.split('/').nth(2)?;
+    let name = arn.split('/').nth(2)?;
     let read = account.aws.elb.describe_load_balancers().names(name).send().await.ok()?;
     let scheme = read.load_balancers().first()?.scheme()?;
     Some(scheme.as_str() == "internal")

@@ -87,7 +87,7 @@ pub fn text(checks: &[Check]) -> String {
 }
 
 /// For programs.
-pub fn json(group: &str, checks: &[Check]) -> Value {
+pub fn json(name: &str, checks: &[Check]) -> Value {
     let checks: Vec<Value> = checks
         .iter()
         .map(|check| {
@@ -96,7 +96,7 @@ pub fn json(group: &str, checks: &[Check]) -> Value {
             })
         })
         .collect();
-    json!({"deployment_group": group, "checks": checks})
+    json!({"of": name, "checks": checks})
 }
 
 #[cfg(test)]

@@ -90,31 +90,22 @@ fn traffic(story: &Story) -> String {
 }
 
 fn ended_well(story: &Story) -> String {
-    let mut text = format!("The release went through ({}).", story.status);
     let verdicts = story.verdicts.len();
-    if let Some(verdict) = story.verdicts.iter().find(|verdict| verdict.would_have_rolled_back) {
-        let Verdict { stage, reason, .. } = verdict;
-        text += &format!(
-            " Shiftgate would have rolled it back, but for `mode: observe`: {stage} saw {reason}. What to do: if that was right, set `mode: enforce`; if not, see which gate it was and `shiftgate policy explain`."
-        );
-        return text;
-    }
-    if verdicts == 0 {
-        text += " Shiftgate has said nothing of it: no hook named its functions, the log is no longer kept, or --stack names another stack.";
-        return text;
-    }
+    let observed = story.verdicts.iter().find(|verdict| verdict.would_have_rolled_back);
     let unclear: Vec<&Verdict> = story.verdicts.iter().filter(|one| one.outcome == "inconclusive").collect();
-    text += &match unclear.first() {
-        None if verdicts == 1 => " The one verdict of Shiftgate was good.".to_owned(),
-        None => format!(" All {verdicts} verdicts of Shiftgate were good."),
-        Some(first) => format!(
-            " None of {verdicts} verdicts of Shiftgate was bad; {} inconclusive, first {}: {}.",
+    let ours = match (observed, unclear.first()) {
+        (Some(Verdict { stage, reason, .. }), _) => format!(
+            "Shiftgate would have rolled it back, but for `mode: observe`: {stage} saw {reason}. What to do: if that was right, set `mode: enforce`; if not, see which gate it was and `shiftgate policy explain`."
+        ),
+        (None, _) if verdicts == 0 => "Shiftgate has said nothing of it: no hook named its functions, the log is no longer kept, or --stack names another stack.".to_owned(),
+        (None, None) if verdicts == 1 => "The one verdict of Shiftgate was good.".to_owned(),
+        (None, None) => format!("All {verdicts} verdicts of Shiftgate were good."),
+        (None, Some(Verdict { stage, reason, .. })) => format!(
+            "None of {verdicts} verdicts of Shiftgate was bad; {} inconclusive, first {stage}: {reason}.",
             if unclear.len() == 1 { "one was".to_owned() } else { format!("{} were", unclear.len()) },
-            first.stage,
-            first.reason
         ),
     };
-    text + &failures(&story.failures)
+    format!("The release went through ({}). {ours}{}", story.status, failures(&story.failures))
 }
 
 /// The last thing that could not be done.
