@@ -16,3 +16,4 @@ pub mod serve;
 pub mod soak;
 pub mod trial;
 pub mod verdicts;
+pub mod watch;

@@ -104,6 +104,8 @@ enum Command {
     Doctor(commands::doctor::Arguments),
     /// Tell the whole story of a rollout, from its controller and from the log, and what to do
     Explain(commands::explain::Arguments),
+    /// Follow a rollout while it goes on, and end with it: with 1 when it did not go through
+    Watch(commands::watch::Arguments),
     /// Play releases while things go wrong on purpose, and check what must be true all the same
     Faults(commands::faults::Arguments),
     /// Measure
@@ -266,6 +268,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         Command::Backtest(arguments) => commands::backtest::run(&arguments).await,
         Command::Verdicts(arguments) => commands::verdicts::run(&arguments).await,
         Command::Doctor(arguments) => commands::doctor::run(&arguments).await,
+        Command::Watch(arguments) => commands::watch::run(&arguments).await,
         Command::Explain(arguments) => commands::explain::run(&arguments).await,
         Command::Completions { shell } => commands::manual::completions(Arguments::command(), shell),
         Command::Man { words, markdown } => commands::manual::man(Arguments::command(), &words, markdown),

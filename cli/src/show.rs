@@ -71,6 +71,14 @@ impl Spinner {
         }
     }
 
+    /// Prints a line above it.
+    pub fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| line(text)),
+            None => line(text),
+        }
+    }
+
     /// Takes the spinner away.
     pub fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {

@@ -148,6 +148,18 @@ async fn rollouts_by_codedeploy_are_listed_and_explained() {
     let deploy =
         |site: &Site| account.services.codedeploy.deploy(&site.application, &site.group, None, None).unwrap();
     let (stopped, observed) = (deploy(&shop), deploy(&quiet));
+    // While they go on, one is followed to its end.
+    let followed = shiftgate(&account, &["watch", &stopped, "--every", "1"]).await;
+    let text = String::from_utf8(followed.stdout).unwrap();
+    assert_eq!(followed.status.code(), Some(1), "{text}");
+    for part in [
+        "BeforeInstall",
+        "traffic                      30 % green",
+        "watch                        ",
+        "AllowTraffic                 Failed",
+    ] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
     over(&account, &stopped, "watch").await;
     over(&account, &observed, "after-allow-traffic").await;
     account.services.calls.lock().unwrap().retain(|call| call.caller != "lab");

@@ -10,7 +10,10 @@ use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use shiftgate::event::DeploymentId;
 
-use self::story::Story;
+#[cfg(test)]
+pub(super) use self::story::Event;
+pub(super) use self::story::{Moment, Story};
+pub(super) use self::summary::summary;
 use crate::account::{Account, told};
 use crate::ledger;
 use crate::show::{self, Spinner};
@@ -40,15 +43,26 @@ pub async fn run(arguments: &Arguments) -> Result<bool> {
     let account = Account::from_environment().await;
     let mut spinner = Spinner::new();
     spinner.say("reading the deployment");
-    let mut story = if id.service_deployment().is_some() {
-        ecs::read(&account, &id).await?
-    } else {
-        codedeploy::read(&account, &id).await?
-    };
-    add_log(&mut story, &account, &id, arguments.stack.as_deref(), &mut spinner).await?;
+    let story = read(&account, &id, arguments.stack.as_deref(), &mut spinner).await?;
     spinner.finish();
     show::line(&if arguments.json { serde_json::to_string_pretty(&story.json())? } else { story.text() });
     Ok(true)
+}
+
+/// The story of a rollout so far.
+pub(super) async fn read(
+    account: &Account,
+    id: &DeploymentId,
+    stack: Option<&str>,
+    spinner: &mut Spinner,
+) -> Result<Story> {
+    let mut story = if id.service_deployment().is_some() {
+        ecs::read(account, id).await?
+    } else {
+        codedeploy::read(account, id).await?
+    };
+    add_log(&mut story, account, id, stack, spinner).await?;
+    Ok(story)
 }
 
 /// Adds what Shiftgate logged of it. A log that cannot be read is a note: the controller's half of the story is one, too.

@@ -1,7 +1,9 @@
 //! A deployment as CodeDeploy tells it.
 
 use anyhow::{Context, Result, anyhow};
-use aws_sdk_codedeploy::types::{DeploymentInfo, DeploymentStatus, DeploymentTarget, LifecycleEvent};
+use aws_sdk_codedeploy::types::{
+    DeploymentInfo, DeploymentStatus, DeploymentTarget, LifecycleEvent, TargetLabel,
+};
 use shiftgate::aws::fault;
 use shiftgate::event::DeploymentId;
 
@@ -15,8 +17,11 @@ pub async fn read(account: &Account, id: &DeploymentId) -> Result<Story> {
         .map_err(|error| told(fault("codedeploy:GetDeployment", &format!("read deployment {id}"), error)))?;
     let info = output.deployment_info.context("CodeDeploy answered without a deployment")?;
     let mut story = of(id, &info);
-    match events(account, id).await {
-        Ok(events) => story.events = events,
+    match target(account, id).await {
+        Ok(target) => {
+            story.events = of_target(&target).iter().map(event).collect();
+            story.weight = weight(&target);
+        }
         Err(error) => story.notes.push(format!("the lifecycle events were not read: {error:#}")),
     }
     Ok(story)
@@ -49,8 +54,8 @@ fn of(id: &DeploymentId, info: &DeploymentInfo) -> Story {
     }
 }
 
-/// The lifecycle events of the one target of an ECS service or a function.
-async fn events(account: &Account, id: &DeploymentId) -> Result<Vec<Event>> {
+/// The one target: an ECS service or a function.
+async fn target(account: &Account, id: &DeploymentId) -> Result<DeploymentTarget> {
     let client = &account.aws.codedeploy;
     let targets = client.list_deployment_targets().deployment_id(id.as_str()).send().await;
     let purpose = format!("read the targets of deployment {id}");
@@ -59,7 +64,13 @@ async fn events(account: &Account, id: &DeploymentId) -> Result<Vec<Event>> {
     let target = targets.target_ids().first().ok_or_else(|| anyhow!("CodeDeploy tells of no target"))?;
     let read = client.get_deployment_target().deployment_id(id.as_str()).target_id(target).send().await;
     let read = read.map_err(|error| told(fault("codedeploy:GetDeploymentTarget", &purpose, error)))?;
-    Ok(read.deployment_target().map(of_target).unwrap_or_default().iter().map(event).collect())
+    read.deployment_target.context("CodeDeploy answered without a target")
+}
+
+/// Green's share of an ECS service's traffic. What CodeDeploy says of a function is a share or percent: nobody knows.
+fn weight(target: &DeploymentTarget) -> Option<f64> {
+    let sets = target.ecs_target.as_ref()?.task_sets_info();
+    sets.iter().find(|set| set.task_set_label == Some(TargetLabel::Green)).map(|set| set.traffic_weight)
 }
 
 fn of_target(target: &DeploymentTarget) -> &[LifecycleEvent] {

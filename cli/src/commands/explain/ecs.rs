@@ -46,6 +46,7 @@ fn of(id: &DeploymentId, found: &ServiceDeployment) -> Story {
             Some(revision) => format!("ECS gave the traffic back to revision {revision}"),
             None => "ECS gave the traffic back".to_owned(),
         }),
+        weight: found.target_service_revision().and_then(|green| green.requested_production_traffic_weight),
         events: found.lifecycle_stage().filter(|_| !is_over(status)).map(going_on).into_iter().collect(),
         ..Story::default()
     }

@@ -33,6 +33,8 @@ pub struct Story {
     pub undone: Option<String>,
     /// The deployment that this one undoes.
     pub undoes: Option<String>,
+    /// Green's share of production traffic in percent, where it is told.
+    pub weight: Option<f64>,
     /// The controller's events.
     pub events: Vec<Event>,
     /// What Shiftgate logged, in the order of time.
@@ -61,7 +63,7 @@ pub struct Event {
 }
 
 /// Something that Shiftgate logged.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Moment {
     /// When.
     pub at: Timestamp,
