@@ -78,7 +78,7 @@ fn reach(is_internal: Option<bool>, outside: &[&str]) -> Option<Check> {
             "deploy Shiftgate with SubnetIds and SecurityGroupIds, and let that group in at the test listener's port",
         )),
         Some(true) => Some(Check::ok(name, "the load balancer is internal, and the functions are in a VPC")),
-        Some(false) => Some(Check::ok(name, "the load balancer is reached from anywhere")),
+        Some(false) => Some(Check::ok(name, "the load balancer is not internal: the functions need no VPC")),
         None => None,
     }
 }

@@ -75,14 +75,13 @@ pub fn text(checks: &[Check]) -> String {
         lines.push(format!("{:<12} {name}: {seen}", level.as_str()));
         lines.extend(fix.as_ref().map(|fix| format!("{:<12} fix: {fix}", "")));
     }
-    let count = |level| checks.iter().filter(|check| check.level == level).count();
-    lines.push(format!(
-        "\n{} checks: {} problems, {} warnings, {} not checked",
-        checks.len(),
-        count(Level::Problem),
-        count(Level::Warning),
-        count(Level::Unchecked)
-    ));
+    let count = |level: Level| {
+        let number = checks.iter().filter(|check| check.level == level).count();
+        let s = if number == 1 || level == Level::Unchecked { "" } else { "s" };
+        format!("{number} {}{s}", level.as_str())
+    };
+    let counts = [Level::Problem, Level::Warning, Level::Unchecked].map(count);
+    lines.push(format!("\n{} checks: {}", checks.len(), counts.join(", ")));
     lines.join("\n")
 }
 
