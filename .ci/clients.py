@@ -334,6 +334,33 @@ def a_watch_that_is_stopped_by_hand_is_aborted():
     holds(ended["stopDate"] >= ended["startDate"], "the execution ended before it began")
 
 
+# ---- what the functions have logged
+
+
+@check
+def the_log_is_found_by_group_and_pattern():
+    # The watch's execution above has called its function.
+    watch = "/aws/lambda/CodeDeployHook_lab_watch"
+    prefix = ["--log-group-name-prefix", "/aws/lambda/CodeDeployHook_"]
+    groups = aws("logs", "describe-log-groups", *prefix)["logGroups"]
+    equal(len(groups), 6, "number of log groups")
+    equal([(each["logGroupName"], each["retentionInDays"]) for each in groups][-1], (watch, 90), "the watch's group")
+    # Pages of two, which the CLI puts together.
+    few = aws("logs", "describe-log-groups", *prefix, "--page-size", "2")["logGroups"]
+    equal(few, groups, "the groups in pages")
+
+    of_watch = ["logs", "filter-log-events", "--log-group-name", watch]
+    pattern = ["--filter-pattern", '{ $.message = "watch over" && $.deployment_id = "%s" }']
+    events = aws(*of_watch)["events"]
+    holds(any("START RequestId" in each["message"] for each in events), "no START line")
+    stopped = deployment("watch")
+    over = aws(*of_watch, pattern[0], pattern[1] % stopped)["events"]
+    holds(over and all(json.loads(each["message"])["deployment_id"] == stopped for each in over), "no end of the watch")
+    equal(aws(*of_watch, pattern[0], pattern[1] % "d-NOSUCHONE")["events"], [], "lines of no deployment")
+    aws_refuses("ResourceNotFoundException", *of_watch[:-1], "/aws/lambda/nothing")
+    aws_refuses("InvalidParameterException", *of_watch, "--filter-pattern", "{ message }")
+
+
 # ---- ECS's own deployment
 
 ECS_SERVICE = "arn:aws:ecs:eu-west-1:123456789012:service/lab/ecs-lifecycle"

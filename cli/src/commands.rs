@@ -2,9 +2,12 @@
 
 pub mod backtest;
 pub mod bench;
+pub mod doctor;
 pub mod doubts;
+pub mod explain;
 pub mod faults;
 pub mod fleet;
+pub mod manual;
 pub mod matrix;
 pub mod policy;
 pub mod replay;
@@ -13,3 +16,5 @@ pub mod scenarios;
 pub mod serve;
 pub mod soak;
 pub mod trial;
+pub mod verdicts;
+pub mod watch;

@@ -1,7 +1,10 @@
-//! The command line: try Shiftgate, play scenarios, serve the lab, check policies. No AWS account is needed.
+//! The command line: try Shiftgate, play scenarios, serve the lab, check policies, without an AWS account; and ask an
+//! account what Shiftgate did in it.
 
+mod account;
 mod commands;
 mod functions;
+mod ledger;
 mod plot;
 mod show;
 
@@ -9,13 +12,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use shiftgate_lab::doubts::Choice;
 use shiftgate_lab::scenario::Way;
 
-/// Gates for deployments on AWS, by CodeDeploy and by ECS itself: try them here, without an AWS account.
+/// What `--help` says of how the program ends.
+const EXIT_CODES: &str = "Exit codes: 0 the answer is good, or there is none; 1 the answer is bad, as a problem that doctor found, an invalid policy or a \
+    scenario with another outcome; 2 it could not be done, and standard error says why.";
+
+/// Gates for deployments on AWS, by CodeDeploy and by ECS itself: try them here, and ask an account about them
 #[derive(Parser)]
-#[command(version, propagate_version = true)]
+#[command(name = "shiftgate", version, propagate_version = true, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -95,12 +103,35 @@ enum Command {
     Report(commands::report::Arguments),
     /// Tell what a policy would have made of past rollouts, and of time without a release
     Backtest(commands::backtest::Arguments),
+    /// List the verdicts of an account, from the log: what was released, what was not, and why
+    Verdicts(commands::verdicts::Arguments),
+    /// Check how a deployment group or an ECS service is wired, and what its next release will meet
+    Doctor(commands::doctor::Arguments),
+    /// Tell the whole story of a rollout, from its controller and from the log, and what to do
+    Explain(commands::explain::Arguments),
+    /// Follow a rollout while it goes on, and end with it: with 1 when it did not go through
+    Watch(commands::watch::Arguments),
     /// Play releases while things go wrong on purpose, and check what must be true all the same
     Faults(commands::faults::Arguments),
     /// Measure
     Bench {
         #[command(subcommand)]
         command: BenchCommand,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print a manual page
+    Man {
+        /// The command, as in `man policy check`; the program itself without it
+        #[arg(value_name = "COMMAND")]
+        words: Vec<String>,
+        /// Print all of it as Markdown: docs/cli.md
+        #[arg(long, conflicts_with = "words")]
+        markdown: bool,
     },
 }
 
@@ -241,6 +272,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
             commands::serve::run(&project, &binaries, port).await
         }
         Command::Backtest(arguments) => commands::backtest::run(&arguments).await,
+        Command::Verdicts(arguments) => commands::verdicts::run(&arguments).await,
+        Command::Doctor(arguments) => commands::doctor::run(&arguments).await,
+        Command::Watch(arguments) => commands::watch::run(&arguments).await,
+        Command::Explain(arguments) => commands::explain::run(&arguments).await,
+        Command::Completions { shell } => commands::manual::completions(Arguments::command(), shell),
+        Command::Man { words, markdown } => commands::manual::man(Arguments::command(), &words, markdown),
         Command::Faults(arguments) => {
             let (project, binaries) = found()?;
             commands::faults::run(&project, &binaries, &arguments).await

@@ -47,6 +47,52 @@ impl Slow {
     }
 }
 
+/// How far something is that may be over at once: a spinner, from the first second on, where there is a terminal.
+pub struct Spinner {
+    from: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Spinner {
+    /// Begins now.
+    pub fn new() -> Self {
+        Self { from: Instant::now() + Duration::from_secs(1), bar: None }
+    }
+
+    /// Shows how far it is.
+    pub fn say(&mut self, text: &str) {
+        if Instant::now() >= self.from {
+            let bar = self.bar.get_or_insert_with(|| {
+                let bar = ProgressBar::new_spinner();
+                bar.enable_steady_tick(Duration::from_millis(100));
+                bar
+            });
+            bar.set_message(text.to_owned());
+        }
+    }
+
+    /// Prints a line above it.
+    pub fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| line(text)),
+            None => line(text),
+        }
+    }
+
+    /// Takes the spinner away.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
 /// How far a benchmark is.
 pub struct Cells {
     bar: ProgressBar,
@@ -206,7 +252,7 @@ impl Live {
 }
 
 /// An ARN's last part.
-fn last_part(arn: &str) -> &str {
+pub fn last_part(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
 }
 
@@ -217,7 +263,7 @@ fn weight_bar(percent: f64) -> String {
 }
 
 /// What a look saw, on one line.
-fn look(line: &Value) -> String {
+pub fn look(line: &Value) -> String {
     let periods = line["periods"].as_u64().unwrap_or(0);
     let readings: Vec<String> = line["readings"]
         .as_array()

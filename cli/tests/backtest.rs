@@ -1,6 +1,10 @@
 //! `backtest` against the lab: a rollout that was stopped, the rollback behind it, and the quiet minutes before.
 
-#![allow(clippy::unwrap_used, reason = "a test file")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test file, which runs on the real clock"
+)]
 
 #[path = "../../lab/tests/common/mod.rs"]
 mod common;

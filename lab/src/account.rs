@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
 
 use crate::api::{ApiError, REGION};
 use crate::cloudwatch::CloudWatch;
@@ -16,8 +19,9 @@ use crate::doubts::Doubts;
 use crate::ecs::{Ecs, OnEvent};
 use crate::endpoint::{Endpoint, Services};
 use crate::fault::Faults;
-use crate::lambda::{FunctionSpec, Lambda, function_arn};
+use crate::lambda::{FunctionSpec, Lambda, LogLine, function_arn};
 use crate::load_balancer::LoadBalancer;
+use crate::logs::Logs;
 use crate::quota::Quotas;
 use crate::ssm::ParameterStore;
 use crate::stepfunctions::{CallAws, StateMachines, TaskError, invoke_by};
@@ -52,6 +56,8 @@ pub struct Account {
     /// What was deployed.
     pub template: Template,
     endpoint: Endpoint,
+    /// Takes what the functions log to CloudWatch Logs.
+    _logged: JoinSet<()>,
 }
 
 impl Account {
@@ -76,11 +82,15 @@ impl Account {
         stepfunctions.create(&template.state_machine, &definition, &substitutions)?;
         let roles =
             template.functions.iter().map(|function| (function.binary.clone(), function.role.clone()));
+        let logs = Arc::new(Logs::default());
+        let mut logged = JoinSet::new();
+        logged.spawn(log(&template, &lambda, &logs));
         let services = Arc::new(Services {
             codedeploy,
             ecs,
             cloudwatch,
             lambda,
+            logs,
             stepfunctions,
             parameters: ParameterStore::default(),
             balancers: Mutex::default(),
@@ -90,7 +100,7 @@ impl Account {
             calls: Mutex::default(),
         });
         let endpoint = Endpoint::start(Arc::clone(&services), listener)?;
-        Ok(Self { services, template, endpoint })
+        Ok(Self { services, template, endpoint, _logged: logged })
     }
 
     /// Where the services answer.
@@ -155,6 +165,33 @@ fn function_specs(template: &Template, binaries: &Path, address: SocketAddr) -> 
         })
     };
     template.functions.iter().map(spec).collect()
+}
+
+/// Takes what the functions log to their groups, until the lab ends.
+fn log(template: &Template, lambda: &Lambda, logs: &Arc<Logs>) -> impl Future<Output = ()> + use<> {
+    let groups: BTreeMap<String, String> = template
+        .functions
+        .iter()
+        .map(|function| (function.name.clone(), function.log_group.clone()))
+        .collect();
+    for (group, days) in &template.log_groups {
+        logs.create(group, Some(*days));
+    }
+    let (mut lines, logs) = (lambda.logs(), Arc::clone(logs));
+    async move {
+        loop {
+            match lines.recv().await {
+                Ok(LogLine { function, line, .. }) => {
+                    if let Some(group) = groups.get(&function) {
+                        logs.write(group, Timestamp::now(), line);
+                    }
+                }
+                // Too many at once; as on AWS, nobody hears of what was lost.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
 }
 
 /// `EventBridge`: hands each event to the functions whose rules match it, and does not wait for them.

@@ -24,6 +24,7 @@ use crate::fault::{self, Fault, Faults, Hit, Syntax};
 use crate::iam::{self, Facts, Role};
 use crate::lambda::Lambda;
 use crate::load_balancer::LoadBalancer;
+use crate::logs::Logs;
 use crate::quota::Quotas;
 use crate::ssm::{self, ParameterStore};
 use crate::stepfunctions::StateMachines;
@@ -38,6 +39,8 @@ pub struct Services {
     pub cloudwatch: Arc<CloudWatch>,
     /// Functions.
     pub lambda: Arc<Lambda>,
+    /// What the functions have logged.
+    pub logs: Arc<Logs>,
     /// State machines.
     pub stepfunctions: Arc<StateMachines>,
     /// Parameters.
@@ -124,10 +127,12 @@ enum Service {
     CodeDeploy,
     Ecs,
     CloudWatch,
+    Logs,
     ParameterStore,
     StepFunctions,
     LoadBalancing,
     Lambda,
+    FunctionConfiguration,
 }
 
 impl Service {
@@ -137,18 +142,23 @@ impl Service {
             Self::CodeDeploy => "codedeploy",
             Self::Ecs => "ecs",
             Self::CloudWatch => "cloudwatch",
+            Self::Logs => "logs",
             Self::ParameterStore => "ssm",
             Self::StepFunctions => "states",
             Self::LoadBalancing => "elasticloadbalancing",
-            Self::Lambda => "lambda",
+            Self::Lambda | Self::FunctionConfiguration => "lambda",
         }
     }
 }
 
 impl Request {
     fn action(&self) -> String {
-        let operation =
-            if self.service == Service::Lambda { "InvokeFunction" } else { self.operation.as_str() };
+        // Of these the operation is the function's name.
+        let operation = match self.service {
+            Service::Lambda => "InvokeFunction",
+            Service::FunctionConfiguration => "GetFunctionConfiguration",
+            _ => self.operation.as_str(),
+        };
         format!("{}:{operation}", self.service.prefix())
     }
 
@@ -218,6 +228,7 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
         return match target {
             "CodeDeploy_20141006" => request(Wire::Json("1.1"), Service::CodeDeploy, operation),
             "AmazonEC2ContainerServiceV20141113" => request(Wire::Json("1.1"), Service::Ecs, operation),
+            "Logs_20140328" => request(Wire::Json("1.1"), Service::Logs, operation),
             "AmazonSSM" => request(Wire::Json("1.1"), Service::ParameterStore, operation),
             "AWSStepFunctions" => request(Wire::Json("1.0"), Service::StepFunctions, operation),
             "GraniteServiceVersion20100801" => request(Wire::Json("1.0"), Service::CloudWatch, operation),
@@ -228,6 +239,9 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
         let found = (method == Method::POST).then(|| request(Wire::Rest, Service::Lambda, name)).flatten();
         return found.map(|request| Request { qualifier: qualifier(uri), ..request });
     }
+    if let Some(name) = described_function(uri).filter(|_| method == Method::GET) {
+        return request(Wire::Rest, Service::FunctionConfiguration, name);
+    }
     let form: BTreeMap<String, String> = serde_urlencoded::from_bytes(body).ok()?;
     let version = form.get("Version").map(String::as_str);
     form.get("Action")
@@ -237,6 +251,10 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
 
 fn invoked_function(uri: &Uri) -> Option<&str> {
     uri.path().strip_prefix("/2015-03-31/functions/")?.strip_suffix("/invocations")
+}
+
+fn described_function(uri: &Uri) -> Option<&str> {
+    uri.path().strip_prefix("/2015-03-31/functions/")?.strip_suffix("/configuration")
 }
 
 fn qualifier(uri: &Uri) -> Option<String> {
@@ -264,6 +282,7 @@ async fn pass_on(
     let content = match request.service {
         Service::CodeDeploy => services.codedeploy.handle(operation, body)?,
         Service::Ecs => services.ecs.handle(operation, body)?,
+        Service::Logs => services.logs.handle(operation, body)?,
         Service::ParameterStore => {
             let secrets = ssm::secrets_read(body);
             if !secrets.is_empty() && !may(services, &request.caller, ssm::SECRET_ACTION, &secrets) {
@@ -288,6 +307,7 @@ async fn pass_on(
             let balancers = services.balancers.lock().unwrap_or_else(PoisonError::into_inner).clone();
             elbv2::handle(&balancers, body)?
         }
+        Service::FunctionConfiguration => services.lambda.configuration(&operation.replace("%3A", ":"))?,
         Service::Lambda => {
             let kind =
                 headers.get("x-amz-invocation-type").and_then(|value| value.to_str().ok()).unwrap_or("");

@@ -21,6 +21,7 @@ pub mod iam;
 pub mod injection;
 pub mod lambda;
 pub mod load_balancer;
+pub mod logs;
 mod past;
 pub mod quota;
 mod recorded;

@@ -166,7 +166,7 @@ fn save(recordings: &[Named], folder: &Path) -> Result<()> {
 }
 
 /// A time such as `12h` or `7d`.
-fn since(text: &str) -> Result<Duration, String> {
+pub(super) fn since(text: &str) -> Result<Duration, String> {
     let seconds = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
     let read = || {
         let (number, seconds) =

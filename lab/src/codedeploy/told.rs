@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::model::{DeploymentRecord, EventRecord, Group, Status};
+use super::model::{DeploymentRecord, EventRecord, Group, Hook, Status};
+use super::shift::Shift;
 use super::target::{FunctionTarget, ServiceTarget, Target};
 use crate::doubts::FunctionWeights;
 use crate::load_balancer::ListenerKind;
@@ -48,6 +49,34 @@ pub(super) fn group(group: &Group) -> Value {
         add_service(&mut info, target);
     }
     info
+}
+
+/// The AppSpec of a group's deployments, with the hooks that call functions.
+pub(super) fn app_spec(group: &Group) -> Value {
+    let hooks: Vec<Value> = group
+        .hooks
+        .iter()
+        .filter_map(|(event, hook)| match hook {
+            Hook::Function(function) => Some(json!({*event: function})),
+            Hook::Wait(_) => None,
+        })
+        .collect();
+    json!({"version": 0.0, "Resources": [], "Hooks": hooks})
+}
+
+/// How traffic shifts, as a deployment configuration has it.
+pub(super) fn routing(shift: Shift) -> Value {
+    match shift {
+        Shift::AllAtOnce => json!({"type": "AllAtOnce"}),
+        Shift::Canary { percent, minutes } => json!({
+            "type": "TimeBasedCanary",
+            "timeBasedCanary": {"canaryPercentage": percent as u64, "canaryInterval": minutes as u64},
+        }),
+        Shift::Linear { percent, minutes } => json!({
+            "type": "TimeBasedLinear",
+            "timeBasedLinear": {"linearPercentage": percent as u64, "linearInterval": minutes as u64},
+        }),
+    }
 }
 
 fn add_service(info: &mut Value, target: &ServiceTarget) {

@@ -1,5 +1,6 @@
 //! The CodeDeploy API over awsJson1.1.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -26,6 +27,7 @@ struct Input {
     lifecycle_event_hook_execution_id: Option<String>,
     status: Option<String>,
     auto_rollback_enabled: Option<bool>,
+    revision: Option<Value>,
 }
 
 /// Deployments that one answer lists.
@@ -55,6 +57,8 @@ impl CodeDeploy {
         // ListDeployments has an input of its own: it filters by status, which is a list there.
         let output = match operation {
             "GetDeployment" => self.get_deployment(&read(body)?),
+            "GetApplicationRevision" => self.get_application_revision(&read(body)?),
+            "GetDeploymentConfig" => self.get_deployment_config(&read(body)?),
             "GetDeploymentGroup" => self.get_deployment_group(&read(body)?),
             "GetDeploymentTarget" => self.get_deployment_target(&read(body)?),
             "BatchGetDeploymentTargets" => self.batch_get_deployment_targets(&read(body)?),
@@ -80,6 +84,8 @@ impl CodeDeploy {
             "createTime": seconds(record.created),
             "creator": record.creator.as_str(),
             "computePlatform": record.platform.as_str(),
+            // As on AWS, its content is told by GetApplicationRevision only.
+            "revision": revision(&record.group, None),
             "deploymentStyle": {"deploymentType": "BLUE_GREEN", "deploymentOption": "WITH_TRAFFIC_CONTROL"},
         });
         set(&mut info, "startTime", record.events.iter().find_map(|event| event.started).map(seconds));
@@ -96,6 +102,49 @@ impl CodeDeploy {
         };
         set(&mut info, "rollbackInfo", rollback);
         Ok(json!({"deploymentInfo": info}))
+    }
+
+    /// The AppSpec of a deployment's revision: all deployments of a group have the same one here.
+    fn get_application_revision(&self, input: &Input) -> Result<Value, ApiError> {
+        let application = required(
+            input.application_name.as_ref(),
+            "ApplicationNameRequiredException",
+            "application name",
+        )?;
+        let revision_is = |name: &str| {
+            let sha = input.revision.as_ref().map(|revision| &revision["appSpecContent"]["sha256"]);
+            sha.is_some_and(|sha| *sha == revision_id(name))
+        };
+        let state = self.lock();
+        let mut groups = state.groups.iter().filter(|group| group.application == *application);
+        let group = groups.find(|group| revision_is(&group.name)).ok_or_else(|| {
+            let message = "No application revision found for the given revision";
+            ApiError::client("RevisionDoesNotExistException", message)
+        })?;
+        let content = told::app_spec(group).to_string();
+        Ok(json!({"applicationName": application, "revision": revision(&group.name, Some(&content))}))
+    }
+
+    /// A deployment configuration that one of the groups has.
+    fn get_deployment_config(&self, input: &Input) -> Result<Value, ApiError> {
+        let name = required(
+            input.deployment_config_name.as_ref(),
+            "DeploymentConfigNameRequiredException",
+            "deployment configuration name",
+        )?;
+        let state = self.lock();
+        let named = |group: &&super::model::Group| group.shift.name(group.target.platform()) == *name;
+        let group = state.groups.iter().find(named).ok_or_else(|| {
+            ApiError::client(
+                "DeploymentConfigDoesNotExistException",
+                format!("No Deployment Configuration found for name: {name}"),
+            )
+        })?;
+        Ok(json!({"deploymentConfigInfo": {
+            "deploymentConfigName": name,
+            "computePlatform": group.target.platform().as_str(),
+            "trafficRoutingConfig": told::routing(group.shift),
+        }}))
     }
 
     /// The deployments of a group, or of the account, the newest first.
@@ -316,6 +365,20 @@ impl CodeDeploy {
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body)
         .map_err(|error| ApiError::client("SerializationException", error.to_string()))
+}
+
+/// Where a group's AppSpec is.
+fn revision(group: &str, content: Option<&str>) -> Value {
+    let mut spec = json!({"sha256": revision_id(group)});
+    set(&mut spec, "content", content);
+    json!({"revisionType": "AppSpecContent", "appSpecContent": spec})
+}
+
+/// Stands for the digest of a group's AppSpec.
+fn revision_id(group: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    group.hash(&mut hasher);
+    format!("{:064x}", hasher.finish())
 }
 
 fn deployment_id(input: &Input) -> Result<&str, ApiError> {

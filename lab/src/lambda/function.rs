@@ -70,6 +70,10 @@ impl Function {
         change(&mut lock(&self.spec));
     }
 
+    pub fn spec(&self) -> FunctionSpec {
+        lock(&self.spec).clone()
+    }
+
     pub fn processes(&self) -> Vec<Process> {
         let name = &lock(&self.spec).name;
         lock(&self.idle).iter().filter_map(|sandbox| sandbox.process(name)).collect()

@@ -266,6 +266,22 @@ impl Lambda {
         }
     }
 
+    /// The answer to `GET /2015-03-31/functions/{name}/configuration`, as far as somebody has asked for it. The lab's
+    /// functions are in no VPC.
+    pub fn configuration(&self, name: &str) -> Result<Vec<u8>, ApiError> {
+        let spec = self.function(name)?.spec();
+        let described = serde_json::json!({
+            "FunctionName": spec.name,
+            "FunctionArn": function_arn(&spec.name),
+            "Timeout": spec.timeout.as_secs(),
+            "MemorySize": spec.memory_mb,
+            "VpcConfig": {"SubnetIds": [], "SecurityGroupIds": [], "VpcId": ""},
+            "Version": "$LATEST",
+            "State": "Active",
+        });
+        Ok(described.to_string().into_bytes())
+    }
+
     /// A fault: kills the process `after` this long in each of the next `times` invocations of the function `name` that last
     /// as long.
     pub fn kill_next(&self, name: &str, after: Duration, times: u32) -> Result<(), ApiError> {

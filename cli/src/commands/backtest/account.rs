@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use shiftgate::aws::Aws;
 use shiftgate::backtest::Named;
@@ -26,6 +26,7 @@ use shiftgate::traffic::{self, Span};
 use shiftgate::verdict::Quantity;
 use shiftgate::watched::Watch;
 
+use crate::account::told;
 use crate::show;
 
 /// How long CloudWatch keeps the minutes of a metric.
@@ -80,16 +81,6 @@ fn gates(plans: &[&Plan]) -> Vec<Gate> {
         }
     }
     gates
-}
-
-/// A fault, for somebody whose own role it is.
-fn told(fault: Fault) -> anyhow::Error {
-    let hint = match fault.kind {
-        FaultKind::Denied => "allow it to the role whose credentials the environment has",
-        FaultKind::Unavailable => "check AWS_REGION, AWS_ENDPOINT_URL and the credentials in the environment",
-        _ => &fault.hint,
-    };
-    anyhow!("{}; {hint}", fault.chain())
 }
 
 /// When traffic shifted, and when all of a deployment was over.
