@@ -67,8 +67,8 @@ pub struct Evidence {
 pub struct Background {
     /// The ECS service or Lambda function.
     pub service: String,
-    /// Whether the policy enforces or observes.
-    pub mode: Mode,
+    /// The policy's mode: `enforce` or `observe`.
+    pub mode: String,
     /// Lifecycle events so far; ECS tells none.
     pub lifecycle: Vec<Event>,
     /// Green's share of production traffic in percent.
@@ -195,7 +195,7 @@ impl Background {
         let function = rollout.function.as_ref().map(|function| function.name.clone());
         Self {
             service: function.unwrap_or_else(|| rollout.service.clone()),
-            mode: release.plan.rules.mode,
+            mode: if release.plan.rules.mode == Mode::Observe { "observe" } else { "enforce" }.to_owned(),
             lifecycle: rollout.events.iter().map(Event::from).collect(),
             weight: rollout.green.tasks.map(|tasks| tasks.weight),
             steps: rollout
