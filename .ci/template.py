@@ -46,11 +46,28 @@ def failed_checks(template: dict) -> list[str]:
     return failed + [f"{id}: skipped without a reason" for id in unexplained]
 
 
+def bodies_that_are_no_json(template: dict) -> list[str]:
+    """Dashboards whose body CloudWatch would refuse once its variables are filled in."""
+    problems = []
+    for name, resource in template["Resources"].items():
+        if resource["Type"] != "AWS::CloudWatch::Dashboard":
+            continue
+        try:
+            widgets = json.loads(re.sub(r"\$\{[^}]*\}", "x", resource["Properties"]["DashboardBody"]["Fn::Sub"]))["widgets"]
+        except (ValueError, KeyError) as error:
+            problems.append(f"{name}: its body is no dashboard: {error}")
+            continue
+        if any(widget["x"] + widget["width"] > 24 for widget in widgets):
+            problems.append(f"{name}: a widget is beyond the 24 columns")
+    return problems
+
+
 def main() -> int:
     with open(TEMPLATE) as file:
         text = file.read()
     template = cfn_yaml.loads(text)
-    problems = broken_rules(template) + wide_resources(text) + failed_checks(template)
+    problems = broken_rules(template) + wide_resources(text) + bodies_that_are_no_json(template)
+    problems += failed_checks(template)
     for problem in problems:
         print(f"{TEMPLATE}: {problem}", file=sys.stderr)
     return 1 if problems else 0
