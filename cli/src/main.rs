@@ -36,12 +36,17 @@ struct Arguments {
 enum Command {
     /// Watch a canary release of a broken version being caught and rolled back
     Try {
+        /// Another scenario than that, by its name, such as "shared-incident"; `--list` prints them
+        scenario: Option<String>,
         /// Who carries the deployment out
-        #[arg(long, value_enum, default_value_t = Controller::Codedeploy)]
+        #[arg(long, value_enum, default_value_t = Controller::Codedeploy, conflicts_with = "scenario")]
         controller: Controller,
         /// Where to write the report as a page for the browser
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
+        /// Print the scenarios, and what each is about
+        #[arg(long, exclusive = true)]
+        list: bool,
     },
     /// Play scenarios and compare what comes of them with what they expect
     Run {
@@ -248,9 +253,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         anyhow::Ok((project, binaries))
     };
     match arguments.command {
-        Command::Try { controller, html } => {
+        Command::Try { list: true, .. } => commands::trial::list(&functions::project()?),
+        Command::Try { scenario, controller, html, list: false } => {
+            let file = commands::trial::file(&functions::project()?, scenario.as_deref(), controller)?;
             let (project, binaries) = found()?;
-            commands::trial::run(&project, &binaries, controller, html.as_deref()).await
+            commands::trial::run(&project, &binaries, &file, html.as_deref()).await
         }
         Command::Report(arguments) => commands::report::run(&arguments),
         Command::Run { list_doubts: true, .. } => Ok(commands::doubts::list()),

@@ -1,33 +1,71 @@
-//! `try`: the default scenario, live, with the report at the end.
+//! `try`: one scenario, live, with the report at the end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use shiftgate_lab::world::{self, Played};
 use tokio::sync::mpsc;
 
 use super::report;
-use super::scenarios::read;
+use super::scenarios::{name, read};
 use crate::Controller;
 use crate::show::{self, Live};
 
-/// What `try` plays.
-const SCENARIO: &str = "scenarios/canary-green-errors.yaml";
-const ECS_SCENARIO: &str = "scenarios/ecs-canary-errors.yaml";
+/// Where scenarios are.
+const FOLDER: &str = "scenarios";
+/// What `try` plays without a name.
+const SCENARIO: &str = "canary-green-errors";
+const ECS_SCENARIO: &str = "ecs-canary-errors";
 
-/// Plays the default scenario of a controller, and writes its report where that is asked for; false when it did not end as it
-/// must.
-pub async fn run(
-    project: &Path,
-    binaries: &Path,
-    controller: Controller,
-    html: Option<&Path>,
-) -> Result<bool> {
-    let file = match controller {
+/// The file of a scenario, or of a controller's usual one. A name that no file has is told with those that are meant, perhaps.
+pub fn file(project: &Path, scenario: Option<&str>, controller: Controller) -> Result<PathBuf> {
+    let usual = match controller {
         Controller::Codedeploy => SCENARIO,
         Controller::Ecs => ECS_SCENARIO,
     };
-    let scenario = read(&project.join(file))?;
+    let wanted = scenario.unwrap_or(usual);
+    let files = files(project)?;
+    if let Some(file) = files.iter().find(|file| name(file) == wanted) {
+        return Ok(file.clone());
+    }
+    let similar: Vec<String> = files
+        .iter()
+        .map(|file| name(file))
+        .filter(|name| wanted.split('-').any(|word| name.contains(word)))
+        .collect();
+    let perhaps =
+        if similar.is_empty() { String::new() } else { format!("; perhaps {}", similar.join(", ")) };
+    bail!("there is no scenario `{wanted}`{perhaps}; `try --list` prints all of them")
+}
+
+/// Prints every scenario with the first sentence of what it is about.
+pub fn list(project: &Path) -> Result<bool> {
+    for file in files(project)? {
+        let scenario = read(&file)?;
+        show::line(&format!("{:<34} {}", name(&file), first_sentence(&scenario.about)));
+    }
+    Ok(true)
+}
+
+fn first_sentence(about: &str) -> String {
+    let words = about.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.split_once(". ").map_or_else(|| words.clone(), |(first, _)| format!("{first}."))
+}
+
+/// All scenario files, by name.
+fn files(project: &Path) -> Result<Vec<PathBuf>> {
+    let folder = project.join(FOLDER);
+    let entries =
+        std::fs::read_dir(&folder).with_context(|| format!("failed to read {}", folder.display()))?;
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "yaml"));
+    files.sort();
+    Ok(files)
+}
+
+/// Plays a scenario, and writes its report where that is asked for; false when it did not end as it must.
+pub async fn run(project: &Path, binaries: &Path, file: &Path, html: Option<&Path>) -> Result<bool> {
+    let scenario = read(file)?;
     show::line(scenario.about.trim());
     show::line("");
     let (sender, mut progress) = mpsc::unbounded_channel();
@@ -40,7 +78,7 @@ pub async fn run(
     });
     let played = world::play(&scenario, project, binaries, sender).await?;
     spectator.await?;
-    tell(&played, file);
+    tell(&played, &name(file));
     if let Some(html) = html {
         report::write(&played, html)?;
         show::line(&format!("\nThe report as a page: {}", html.display()));
@@ -52,27 +90,77 @@ pub async fn run(
     Ok(differences.is_empty())
 }
 
-fn tell(played: &Played, file: &str) {
-    let other = if file == SCENARIO {
-        "  cargo run -- try --controller ecs      the same, carried out by ECS itself"
-    } else {
-        "  cargo run -- try                       the same, carried out by CodeDeploy"
+fn tell(played: &Played, scenario: &str) {
+    let other = match scenario {
+        SCENARIO => "  cargo run -- try --controller ecs      the same, carried out by ECS itself",
+        ECS_SCENARIO => "  cargo run -- try                       the same, carried out by CodeDeploy",
+        _ => "  cargo run -- try                       the usual one: a canary that answers with errors",
     };
-    if let Some(decision) = played.decision() {
-        let report = played.reports.iter().find(|(stage, _)| *stage == decision.stage);
+    // Of a release that went through, the last verdict tells it.
+    if let Some(verdict) = played.decision().or(played.verdicts.last()) {
+        let report = played.reports.iter().rfind(|(stage, _)| *stage == verdict.stage);
         show::line(&format!("\n{}", report.map(|(_, report)| report.as_str()).unwrap_or_default()));
-        let how = if played.rolled_back { "green was rolled back" } else { "the release was stopped" };
-        show::line(&format!(
-            "{how} by {} at {} % of traffic, {:.0} s after the deployment began; {} of {} requests were bad.",
-            decision.stage, played.weight, played.seconds, played.bad_requests, played.requests
-        ));
     }
+    show::line(&ended(played));
     show::line(&format!(
-        "\nThis was {file}, with the real function binaries. Go on:
+        "\nThis was {FOLDER}/{scenario}.yaml, with the real function binaries. Go on:
 {other}
+  cargo run -- try --list                other scenarios, and what they are about
   cargo run -- run scenarios/*.yaml      all scenarios, and what comes of them
   cargo run -- policy explain            what is gated without a policy, and within which limits
   cargo run -- serve                     keep the lab up for cargo lambda and the AWS CLI
   sam build && sam deploy                your own account"
     ));
+}
+
+/// What became of the release, and of its users.
+fn ended(played: &Played) -> String {
+    let how = match played.decision() {
+        Some(decision) => format!(
+            "{} by {} at {} % of traffic",
+            if played.rolled_back { "green was rolled back" } else { "the release was stopped" },
+            decision.stage,
+            played.weight
+        ),
+        None if played.released => "green was released".to_owned(),
+        None => format!("the release ended as {}", played.status),
+    };
+    format!(
+        "{how}, {:.0} s after the deployment began; {} of {} requests were bad.",
+        played.seconds, played.bad_requests, played.requests
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_scenario_is_found_by_its_name_and_a_controller_has_its_usual_one() {
+        let found = |scenario, controller| name(&file(&project(), scenario, controller).unwrap());
+        assert_eq!(found(None, Controller::Codedeploy), SCENARIO);
+        assert_eq!(found(None, Controller::Ecs), ECS_SCENARIO);
+        assert_eq!(found(Some("shared-incident"), Controller::Codedeploy), "shared-incident");
+    }
+
+    #[test]
+    fn a_name_that_is_no_scenario_is_told_with_similar_ones() {
+        let why = file(&project(), Some("shared"), Controller::Codedeploy).unwrap_err().to_string();
+        assert_eq!(
+            why,
+            "there is no scenario `shared`; perhaps shared-incident; `try --list` prints all of them"
+        );
+        let why = file(&project(), Some("nothing"), Controller::Codedeploy).unwrap_err().to_string();
+        assert_eq!(why, "there is no scenario `nothing`; `try --list` prints all of them");
+    }
+
+    #[test]
+    fn the_first_sentence_says_what_a_scenario_is_about() {
+        assert_eq!(first_sentence("  One\n  thing. Another.\n"), "One thing.");
+        assert_eq!(first_sentence("Only this"), "Only this");
+    }
 }
