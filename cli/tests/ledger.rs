@@ -203,6 +203,11 @@ async fn rollouts_by_codedeploy_are_listed_and_explained() {
     ] {
         assert!(text.contains(&part), "no `{part}` in\n{text}");
     }
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("report.html");
+    said(&account, &["explain", &stopped, "--html", page.to_str().unwrap()]).await;
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains("<h1>Rolled back</h1>") && page.contains("<svg"), "{page}");
     let story = json_of(&account, &["explain", &stopped, "--json"]).await;
     assert_eq!(story["events"].as_array().unwrap().len(), 8, "{story:#}");
     let log: Vec<&str> =

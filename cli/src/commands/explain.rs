@@ -6,7 +6,9 @@ mod log;
 mod story;
 mod summary;
 
-use anyhow::{Context, Result};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow};
 use jiff::{SignedDuration, Timestamp};
 use shiftgate::event::DeploymentId;
 
@@ -14,6 +16,7 @@ use shiftgate::event::DeploymentId;
 pub(super) use self::story::Event;
 pub(super) use self::story::{Moment, Story};
 pub(super) use self::summary::summary;
+use super::report;
 use crate::account::{Account, told};
 use crate::ledger;
 use crate::show::{self, Spinner};
@@ -35,6 +38,9 @@ pub struct Arguments {
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
+    /// Write the report of the verdict that ended it, or else of the last, as a page for the browser
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// Reads and tells it.
@@ -45,6 +51,10 @@ pub async fn run(arguments: &Arguments) -> Result<bool> {
     spinner.say("reading the deployment");
     let story = read(&account, &id, arguments.stack.as_deref(), &mut spinner).await?;
     spinner.finish();
+    if let Some(html) = &arguments.html {
+        let none = || anyhow!("the log has no verdict of Shiftgate about {id} that this version can read");
+        report::save(story.evidence.as_ref().ok_or_else(none)?, html)?;
+    }
     show::line(&if arguments.json { serde_json::to_string_pretty(&story.json())? } else { story.text() });
     Ok(true)
 }

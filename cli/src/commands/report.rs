@@ -58,24 +58,44 @@ pub fn write(played: &Played, html: &Path) -> Result<()> {
     played.evidence().map_or(Ok(()), |evidence| save(&evidence, html))
 }
 
-fn save(evidence: &Evidence, html: &Path) -> Result<()> {
+/// Writes a page.
+pub(super) fn save(evidence: &Evidence, html: &Path) -> Result<()> {
     std::fs::write(html, page(evidence)).with_context(|| format!("failed to write {}", html.display()))
 }
 
-/// The evidence of the last verdict among log lines, with the recording that its function wrote before it; or one document.
-/// Lines that are no JSON are not ours: Lambda writes some of its own.
+/// The evidence of the verdict among the log lines of one deployment that ended it, or would have; else of the last. `None` when there
+/// is none, or when it is of a version that this one cannot read.
+pub(super) fn decisive(lines: &[&Value]) -> Option<Evidence> {
+    let ends = |line: &&Value| line["answer"] == "Failed" || line["would_have_rolled_back"] == true;
+    let at = lines
+        .iter()
+        .position(|line| is(line, "verdict") && ends(line))
+        .or_else(|| lines.iter().rposition(|line| is(line, "verdict")))?;
+    evidence(lines, at).ok()
+}
+
+/// The evidence of the last verdict among log lines, or one document. Lines that are no JSON are not ours: Lambda writes some of
+/// its own.
 fn last(text: &str) -> Result<Evidence, String> {
     if let Ok(whole) = serde_json::from_str::<Value>(text) {
         return read(whole, None);
     }
     let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let is = |line: &Value, kind: &str| line["message"] == kind;
+    let lines: Vec<&Value> = lines.iter().collect();
     let at = lines.iter().rposition(|line| is(line, "verdict")).ok_or("no line is a verdict of Shiftgate")?;
-    let verdict = lines[at].clone();
+    evidence(&lines, at)
+}
+
+fn is(line: &Value, kind: &str) -> bool {
+    line["message"] == kind
+}
+
+/// The evidence of the verdict on that line, with the recording that its function wrote before it.
+fn evidence(lines: &[&Value], at: usize) -> Result<Evidence, String> {
+    let verdict = lines[at];
     let of_the_same =
-        |line: &&Value| is(line, "recording") && line["deployment_id"] == verdict["deployment_id"];
-    let recording = lines[..at].iter().rfind(of_the_same).map(|line| line["recording"].clone());
-    read(verdict, recording.as_ref())
+        |line: &&&Value| is(line, "recording") && line["deployment_id"] == verdict["deployment_id"];
+    read(verdict.clone(), lines[..at].iter().rfind(of_the_same).map(|line| &line["recording"]))
 }
 
 fn read(verdict: Value, recording: Option<&Value>) -> Result<Evidence, String> {
@@ -103,6 +123,20 @@ mod tests {
         let text = format!("START RequestId\n{}\nnot ours\n{}\nEND\n", verdict("first"), verdict("second"));
         assert_eq!(last(&text).unwrap().reason, "second");
         assert_eq!(last(&verdict("alone")).unwrap().reason, "alone");
+    }
+
+    #[test]
+    fn the_verdict_that_ended_a_rollout_tells_it() {
+        let line = |answer: &str, reason: &str| {
+            let mut line: Value = serde_json::from_str(&verdict(reason)).unwrap();
+            line["answer"] = answer.into();
+            line
+        };
+        let (before, bad, after) =
+            (line("Succeeded", "before"), line("Failed", "bad"), line("Succeeded", "after"));
+        assert_eq!(decisive(&[&before, &bad, &after]).unwrap().reason, "bad");
+        assert_eq!(decisive(&[&before, &after]).unwrap().reason, "after");
+        assert_eq!(decisive(&[&serde_json::json!({"message": "look"})]), None);
     }
 
     #[test]

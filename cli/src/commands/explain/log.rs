@@ -1,6 +1,9 @@
 //! What Shiftgate logged of a rollout.
 
+use serde_json::Value;
+
 use super::story::{Failure, Moment, Story};
+use crate::commands::report;
 use crate::ledger::{Line, Verdict};
 use crate::show;
 
@@ -21,6 +24,8 @@ pub fn add(story: &mut Story, lines: &[Line]) {
             story.moments.push(Moment { at: line.at, stage, kind, text: told });
         }
     }
+    let said: Vec<&Value> = lines.iter().map(|line| &line.said).collect();
+    story.evidence = report::decisive(&said);
 }
 
 /// A line in words; none if people need not read it here.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use shiftgate::report::Evidence;
 
 use super::summary::summary;
 use crate::ledger::Verdict;
@@ -41,6 +42,8 @@ pub struct Story {
     pub moments: Vec<Moment>,
     /// Shiftgate's verdicts, in the order of time.
     pub verdicts: Vec<Verdict>,
+    /// The evidence of the verdict that ended the rollout, or else of the last.
+    pub evidence: Option<Evidence>,
     /// What could not be done, as the log has it.
     pub failures: Vec<Failure>,
     /// What a reader should know of how this was read.
