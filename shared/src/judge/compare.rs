@@ -417,6 +417,15 @@ mod tests {
     use proptest::test_runner::RngSeed;
     use serde_json::Value;
 
+    /// Evidence is a bet that a good release wins only if what it mixes adds up.
+    #[test]
+    fn the_chances_of_all_onsets_add_up_to_one() {
+        for planned in [0, 1, 2, 15, 1440] {
+            let all: f64 = (0..planned + 1000).map(|period| onset(period, planned)).sum();
+            assert!((all - 1.0).abs() < 1e-9, "{planned} planned: {all}");
+        }
+    }
+
     fn count(value: &Value) -> Option<Count> {
         Some(Count { of: value["of"].as_f64()?, bad: value["bad"].as_f64()? })
     }

@@ -182,6 +182,8 @@ mod tests {
             (Outcome::Fail, "green 8 % in the worst of 3 complete periods, above the limit of 5 %, blue 1 %"),
         );
         assert_eq!((finding.samples, finding.periods), (Some(100), Some(3)));
+        // Blue was beside it, so there is nothing to explain.
+        assert_eq!(finding.caveats, []);
     }
 
     #[test]

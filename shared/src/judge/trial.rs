@@ -169,3 +169,18 @@ pub fn nothing_tells(front: Front) -> Finding {
 fn share(count: Count) -> String {
     format!("{} ({} of {})", Quantity::share(count.bad / count.of), count.bad, count.of)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_pass_must_show_names_the_floor_only_if_there_is_one() {
+        let told = |ignore_below| {
+            let comparison = Comparison { tolerate: 1.25, ignore_below, pass_below: 3.0 };
+            Trial { gate: "errors", series: Series::default(), comparison, chance: 0.01 }.passing()
+        };
+        assert_eq!(told(0.0), "less than 3 times blue's");
+        assert_eq!(told(0.001), "less than 3 times blue's, or less than 0.1 %");
+    }
+}

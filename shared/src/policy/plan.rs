@@ -642,6 +642,19 @@ mod tests {
     }
 
     #[test]
+    fn a_gate_with_a_direction_compares_a_metric_with_its_past() {
+        let text = "bake: {gates: [{metric: CPUUtilization, namespace: AWS/ECS, statistic: Average, direction: up, tolerate: 1.5x, \
+                    weight: 2, dimensions: {ServiceName: shop}}]}";
+        let gate = parse(text).unwrap().bake.remove(0);
+        assert_eq!(gate.name, "Average of CPUUtilization");
+        let gates::Rule::Changed(changed) = gate.rule else { panic!("{:?}", gate.rule) };
+        assert_eq!((changed.direction, changed.tolerate, changed.weight), (gates::Direction::Up, 1.5, 2.0));
+        let gates::Measure::Statistic { metric, statistic } = changed.measure else { panic!("no statistic") };
+        assert_eq!((metric.name.as_str(), statistic.as_str()), ("CPUUtilization", "Average"));
+        check_faults(&text.replace("statistic: Average, ", ""), &["1 bake.gates[0].statistic"]);
+    }
+
+    #[test]
     fn all_faults_are_told_with_line_and_key() {
         check_faults(
             "version: 2\nmode: watch\nmetrics:\n  period: 7s\n  ingestion_delay: 1s\nsmoke:\n  checks:\n    - get: healthz\n      times: 0\n    - name: x\n      expect: {jmespath: '[', status: 2x}\ntraffic:\n  - name: a\n    bad: x\n    of: y\n    limit: 500ms\n  - metric: z\n    namespace: Shop\n    statistic: p999\n    limt: 5\n  - {metric: x, statistic: Sum, tolerate: 2x}\nbake: {for: 2h}\n",
