@@ -4,7 +4,7 @@
 use plotters::coord::Shift;
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
-use shiftgate::recording::{Before, Counts, Tally, Traffic};
+use shiftgate::recording::{Bad, Counts, Tally, Traffic};
 use shiftgate::report::evidence::Comparison;
 
 /// The old version.
@@ -44,62 +44,18 @@ impl Line {
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Which events of a recording are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counted {
-    /// All requests.
-    Requests,
-    /// Answered with a status from 500 on.
-    ServerErrors,
-    /// Not answered.
-    ConnectionErrors,
-    /// Answered late.
-    SlowRequests,
-}
-
-impl Counted {
-    /// What is bad, in the order in which reports tell it.
-    pub const BAD: [Self; 3] = [Self::ServerErrors, Self::ConnectionErrors, Self::SlowRequests];
-
-    /// Its name for people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::ServerErrors => "server errors",
-            Self::ConnectionErrors => "connection errors",
-            Self::SlowRequests => "slow requests",
-        }
-    }
-
-    /// Whether the recording has this count anywhere: a gate that the policy does not have counts nothing.
-    pub fn is_in(self, traffic: &Traffic) -> bool {
-        let of_minutes = traffic.minutes.iter().flat_map(|minute| [&minute.blue, &minute.green]).flatten();
-        let mut all = of_minutes.cloned().chain(traffic.history.iter().map(Before::total));
-        all.any(|counts| !self.tally(&counts).is_absent())
-    }
-
-    fn tally(self, counts: &Counts) -> Tally {
-        match self {
-            Self::Requests => counts.requests,
-            Self::ServerErrors => counts.server_errors,
-            Self::ConnectionErrors => counts.connection_errors,
-            Self::SlowRequests => counts.slow_requests,
-        }
-    }
-
-    fn of(self, counts: &Counts) -> Option<f64> {
-        match self.tally(counts) {
-            Tally::Of(number) => Some(number),
-            // Where there are requests, a count that is not sent is none.
-            Tally::Absent => matches!(counts.requests, Tally::Of(requests) if requests > 0.0).then_some(0.0),
-            Tally::NoData => None,
-        }
+/// How many requests, or bad ones of a kind, there were in a period.
+fn count(counts: &Counts, bad: Option<Bad>) -> Option<f64> {
+    match (bad, counts.requests) {
+        (Some(bad), _) => Some(bad.count(counts)?.bad),
+        (None, Tally::Of(requests)) => Some(requests),
+        (None, _) => None,
     }
 }
 
 /// What each version did per minute since the shift began: blue, green.
-pub fn per_minute(traffic: &Traffic, counted: Counted) -> [Vec<Option<f64>>; 2] {
-    let of = |counts: &Option<Counts>| counts.as_ref().and_then(|counts| counted.of(counts));
+pub fn per_minute(traffic: &Traffic, bad: Option<Bad>) -> [Vec<Option<f64>>; 2] {
+    let of = |counts: &Option<Counts>| counts.as_ref().and_then(|counts| count(counts, bad));
     let blue = traffic.minutes.iter().map(|minute| of(&minute.blue)).collect();
     let green = traffic.minutes.iter().map(|minute| of(&minute.green)).collect();
     [blue, green]
@@ -107,20 +63,19 @@ pub fn per_minute(traffic: &Traffic, counted: Counted) -> [Vec<Option<f64>>; 2] 
 
 /// Counts of both versions, minute by minute, and of blue in the minutes before the shift; `None` when there is nothing to
 /// draw.
-pub fn counts(traffic: &Traffic, counted: Counted) -> Option<String> {
-    let [blue, green] = per_minute(traffic, counted);
-    let mut of_blue = Line::since_the_shift(BLUE_VERSION, &blue);
-    let past = traffic.history.iter().rev().take(BEFORE).map(|before| counted.of(&before.total()));
-    of_blue.points.splice(
-        0..0,
-        past.enumerate().map(|(back, count)| (-(back as i32), count)).collect::<Vec<_>>().into_iter().rev(),
-    );
-    let lines = [of_blue, Line::since_the_shift(GREEN_VERSION, &green)];
-    let most = lines.iter().flat_map(Line::values).reduce(f64::max)?;
+pub fn counts(traffic: &Traffic, bad: Option<Bad>) -> Option<String> {
+    let [blue, green] = per_minute(traffic, bad);
+    let past = traffic.history.iter().rev().take(BEFORE).map(|before| count(&before.total(), bad));
+    let mut of_blue: Vec<(i32, Option<f64>)> = (0..).map(|back: i32| -back).zip(past).collect();
+    of_blue.reverse();
+    of_blue.extend(Line::since_the_shift(BLUE_VERSION, &blue).points);
+    let lines =
+        [Line { colour: BLUE_VERSION, points: of_blue }, Line::since_the_shift(GREEN_VERSION, &green)];
+    let top = lines.iter().flat_map(Line::values).reduce(f64::max)?.max(1.0) * 1.1;
     draw(|area| {
-        let mut chart = frame(area, &lines, most.max(1.0) * 1.1, &|value| label(*value))?;
+        let mut chart = frame(area, &lines, top, &|value| label(*value))?;
         // Where the shift began.
-        chart.draw_series([PathElement::new(vec![(0.5, 0.0), (0.5, most.max(1.0) * 1.1)], AXIS)])?;
+        chart.draw_series([PathElement::new(vec![(0.5, 0.0), (0.5, top)], AXIS)])?;
         lines.iter().try_for_each(|line| draw_line(&mut chart, line))
     })
 }

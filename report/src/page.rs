@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use shiftgate::recording::Traffic;
+use shiftgate::recording::{Bad, Traffic};
 use shiftgate::report::Evidence;
 use shiftgate::report::evidence::{Background, Event};
-use shiftgate::verdict::{Answer, ByChance, Finding, Outcome, one_in};
+use shiftgate::verdict::{Answer, ByChance, Finding, Outcome, one_in, sign};
 
-use crate::charts::{self, Counted};
+use crate::charts;
 use crate::links::links;
 
 const STYLE: &str = include_str!("page.css");
@@ -124,11 +124,6 @@ fn chance(by_chance: ByChance) -> String {
     format!("by chance: {} (fails from {} on)", sign(by_chance.chance), one_in(by_chance.allowed))
 }
 
-/// A chance in words. What half of all good releases show is no sign of anything.
-fn sign(chance: f64) -> String {
-    if chance > 0.5 { "no sign".to_owned() } else { one_in(chance) }
-}
-
 fn what_happened(rollout: &Background) -> Markup {
     html! {
         @if let Some(traffic) = &rollout.recording {
@@ -136,8 +131,8 @@ fn what_happened(rollout: &Background) -> Markup {
                 h2 id="minutes" { (capital(&unit(traffic, true))) " before and since the shift began" }
                 p.legend { span.blue { "blue, the old version" } " " span.green { "green, the new version" } }
                 div.charts {
-                    (counts(traffic, Counted::Requests))
-                    @for bad in Counted::BAD.into_iter().filter(|bad| bad.is_in(traffic)) { (counts(traffic, bad)) }
+                    (counts(traffic, None))
+                    @for bad in Bad::ALL.into_iter().filter(|bad| bad.known_from(traffic).is_some()) { (counts(traffic, Some(bad))) }
                 }
             }
             @if !rollout.comparisons.is_empty() { (evidence(rollout, traffic)) }
@@ -145,21 +140,22 @@ fn what_happened(rollout: &Background) -> Markup {
     }
 }
 
-fn counts(traffic: &Traffic, counted: Counted) -> Markup {
-    let [blue, green] = charts::per_minute(traffic, counted);
+/// All requests, or the bad ones of a kind.
+fn counts(traffic: &Traffic, bad: Option<Bad>) -> Markup {
+    let [blue, green] = charts::per_minute(traffic, bad);
     let total = |counts: &[Option<f64>]| counts.iter().flatten().sum::<f64>();
     let told = format!(
         "{} a {}: blue {:.0} in all, green {:.0}",
-        counted.name(),
+        bad.map_or_else(|| "requests".to_owned(), |bad| bad.name().replace('_', " ")),
         unit(traffic, false),
         total(&blue),
         total(&green)
     );
     // A line of zeros says nothing that its caption does not.
-    let nothing_bad = counted != Counted::Requests && total(&blue) + total(&green) == 0.0;
+    let nothing_bad = bad.is_some() && total(&blue) + total(&green) == 0.0;
     html! {
         figure {
-            @match charts::counts(traffic, counted).filter(|_| !nothing_bad) {
+            @match charts::counts(traffic, bad).filter(|_| !nothing_bad) {
                 Some(svg) => (picture(&svg, &told)),
                 None => p.none { "none" },
             }

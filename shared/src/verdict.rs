@@ -137,6 +137,11 @@ impl fmt::Display for ByChance {
     }
 }
 
+/// A chance (0 to 1) that was seen, as people say it. What half of all good releases show is no sign of anything.
+pub fn sign(chance: f64) -> String {
+    if chance > 0.5 { "no sign".to_owned() } else { one_in(chance) }
+}
+
 /// A chance (0 to 1) as people say it, such as `1 in 3400`.
 pub fn one_in(chance: f64) -> String {
     let times = 1.0 / chance;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use shiftgate::report::markdown;
 use shiftgate_lab::world::{self, Played};
 use tokio::sync::mpsc;
 
@@ -96,10 +97,8 @@ fn tell(played: &Played, scenario: &str) {
         ECS_SCENARIO => "  cargo run -- try                       the same, carried out by CodeDeploy",
         _ => "  cargo run -- try                       the usual one: a canary that answers with errors",
     };
-    // Of a release that went through, the last verdict tells it.
-    if let Some(verdict) = played.decision().or(played.verdicts.last()) {
-        let report = played.reports.iter().rfind(|(stage, _)| *stage == verdict.stage);
-        show::line(&format!("\n{}", report.map(|(_, report)| report.as_str()).unwrap_or_default()));
+    if let Some(evidence) = played.evidence() {
+        show::line(&format!("\n{}", markdown(&evidence)));
     }
     show::line(&ended(played));
     show::line(&format!(

@@ -304,12 +304,12 @@ impl Bad {
     }
 
     /// The bad events with the requests that they are among. No requests is no data.
-    pub(crate) fn count(self, counts: &Counts) -> Option<Count> {
+    pub fn count(self, counts: &Counts) -> Option<Count> {
         Some(Count { of: requests(counts)?, bad: number(self.tally(counts))? })
     }
 
     /// The first minute by which the recording is known to have this count: the first of all if the history has it.
-    pub(crate) fn known_from(self, traffic: &Traffic) -> Option<usize> {
+    pub fn known_from(self, traffic: &Traffic) -> Option<usize> {
         let has = |counts: &Counts| matches!(self.tally(counts), Tally::Of(_));
         if traffic.history.iter().any(|before| has(&before.total())) {
             return Some(0);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Evidence;
-use crate::verdict::{ByChance, Finding, one_in};
+use crate::verdict::{ByChance, Finding, one_in, sign};
 
 /// Evidence as Markdown: the answer with its reason and what to do, a table of all findings, and the caveats.
 pub fn markdown(evidence: &Evidence) -> String {
@@ -75,9 +75,7 @@ fn row(text: &mut String, finding: &Finding) -> std::fmt::Result {
 }
 
 fn chance(by_chance: ByChance) -> String {
-    // What half of all good releases show is no sign of anything.
-    let seen = if by_chance.chance > 0.5 { "no sign".to_owned() } else { one_in(by_chance.chance) };
-    format!("{seen} (limit {})", one_in(by_chance.allowed))
+    format!("{} (limit {})", sign(by_chance.chance), one_in(by_chance.allowed))
 }
 
 /// How the chance of a false rollback is shared, and who has used up its part.

@@ -40,7 +40,7 @@ fn going_on(story: &Story) -> String {
 
 fn failed_by_us(story: &Story, verdict: &Verdict) -> String {
     let Verdict { stage, reason, next_step, .. } = verdict;
-    let todo = next_step.as_deref().unwrap_or(MEND);
+    let todo = next_step.as_deref().unwrap_or(MEND).trim_end_matches('.');
     format!(
         "Shiftgate stopped it: {stage} answered Failed, since {reason}. {} What to do: {todo}.",
         traffic(story)
@@ -144,6 +144,13 @@ mod tests {
     fn error(code: &str) -> impl FnOnce(&mut Story) {
         let error = Some((code.to_owned(), "as AWS says.".to_owned()));
         |story| story.error = error
+    }
+
+    #[test]
+    fn what_the_verdict_says_to_do_is_one_sentence() {
+        let said = json!({"stage": "watch", "answer": "Failed", "reason": "errors", "next_step": "Mend it."});
+        let told = summary(&story(|story| story.verdicts = vec![verdict(said)]));
+        assert!(told.ends_with("What to do: Mend it."), "{told}");
     }
 
     #[test]
