@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -472,6 +473,33 @@ def an_ecs_deployment_goes_on_and_is_stopped_once():
     aws_refuses("ConflictException", *stop)
     unknown = [*stop[:-1], ECS_DEPLOYMENT + "x"]
     aws_refuses("ServiceDeploymentNotFoundException", *unknown)
+
+
+# ---- who hears of verdicts
+
+
+@check
+def events_are_taken_one_by_one() -> None:
+    good = {"Source": "shop", "DetailType": "Sold", "Detail": json.dumps({"items": 1})}
+    wrong = good | {"Detail": "no JSON"}
+    answer = aws("events", "put-events", "--entries", json.dumps([good, wrong]))
+    equal(answer["FailedEntryCount"], 1, "number of refused entries")
+    equal([entry.get("ErrorCode") for entry in answer["Entries"]], [None, "MalformedDetail"], "codes")
+
+
+@check
+def topics_and_buckets_are_those_of_the_template() -> None:
+    topic = "arn:aws:sns:eu-west-1:123456789012:lab-VerdictTopic"
+    holds(bool(aws("sns", "publish", "--topic-arn", topic, "--subject", "s", "--message", "m")["MessageId"]), "no id")
+    aws_refuses("NotFound", "sns", "publish", "--topic-arn", topic + "x", "--message", "m")
+    aws_refuses("InvalidParameter", "sns", "publish", "--topic-arn", topic, "--subject", "two\nlines", "--message", "m")
+    place = ["--bucket", "lab-reportbucket", "--key", "reports/a b.json"]
+    aws("s3api", "put-object", *place, "--body", "events/verdict.json", "--content-type", "application/json")
+    with tempfile.NamedTemporaryFile() as file:
+        equal(aws("s3api", "get-object", *place, file.name)["ContentType"], "application/json", "type of the object")
+        equal(json.load(open(file.name)), json.load(open("events/verdict.json")), "the object")
+        aws_refuses("NoSuchKey", "s3api", "get-object", *place[:3], "nothing", file.name)
+    aws_refuses("NoSuchBucket", "s3api", "put-object", "--bucket", "others", *place[2:])
 
 
 # ---- the run

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import cfn_guard_rs
 from cfnlint.decode import cfn_yaml
@@ -62,11 +63,25 @@ def bodies_that_are_no_json(template: dict) -> list[str]:
     return problems
 
 
+def faults_of_publication(template: dict) -> list[str]:
+    """What the Serverless Application Repository would refuse, or show wrongly."""
+    application = template["Metadata"]["AWS::ServerlessRepo::Application"]
+    version = re.search(r'^version = "(.+)"$', open("Cargo.toml").read(), re.MULTILINE).group(1)
+    problems = []
+    if application["SemanticVersion"] != version:
+        problems.append(f"SemanticVersion is {application['SemanticVersion']}, and Cargo.toml has {version}")
+    problems += [f"{key}: there is no file {application[key]}" for key in ("LicenseUrl", "ReadmeUrl") if not Path(application[key]).exists()]
+    if len(application["Description"]) > 256:
+        problems.append("Description: more than the 256 characters that the repository takes")
+    return problems
+
+
 def main() -> int:
     with open(TEMPLATE) as file:
         text = file.read()
     template = cfn_yaml.loads(text)
     problems = broken_rules(template) + wide_resources(text) + bodies_that_are_no_json(template)
+    problems += faults_of_publication(template)
     problems += failed_checks(template)
     for problem in problems:
         print(f"{TEMPLATE}: {problem}", file=sys.stderr)

@@ -70,7 +70,8 @@ def spoken(value) -> str:
     if name in ("Ref", "GetAtt"):
         return "${%s}" % (inner if isinstance(inner, str) else ".".join(inner)).removesuffix(".Arn")
     if name == "If":
-        return f"if {inner[0]}: {spoken(inner[1])}"
+        otherwise = f", else {spoken(inner[2])}" if inner[2] != NOTHING else ""
+        return f"if {inner[0]}: {spoken(inner[1])}{otherwise}"
     return json.dumps(value)
 
 

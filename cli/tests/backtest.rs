@@ -46,6 +46,7 @@ async fn shop(doubts: Doubts) -> (Account, Site) {
         retry_delays: [Duration::from_millis(100); 2],
         port: 0,
         doubts,
+        subscriptions: false,
     })
     .await
     .unwrap();

@@ -46,6 +46,7 @@ async fn account() -> Account {
         retry_delays: [Duration::from_millis(100); 2],
         port: 0,
         doubts: Doubts::default(),
+        subscriptions: true,
     })
     .await
     .unwrap()
@@ -134,6 +135,70 @@ async fn over(account: &Account, id: &str, verdict: &str) {
     .await;
 }
 
+/// Checks what was sent, stored and said of verdicts as the ledger has them: the event of each on the bus, its page and evidence
+/// in the bucket, and to the topic those that are bad.
+async fn everybody_is_told(account: &Account, verdicts: &[Value]) {
+    let services = &account.services;
+    let ids = |one: &Value| ["deployment_id", "stage", "at"].map(|key| one[key].as_str().unwrap().to_owned());
+    let events = || -> BTreeMap<_, _> {
+        services.bus.sent().into_iter().map(|event| (ids(&event["detail"]), event)).collect()
+    };
+    common::wait_until("there is an event for each verdict", || {
+        let events = events();
+        verdicts.iter().all(|verdict| events.contains_key(&ids(verdict)))
+    })
+    .await;
+    let events = events();
+    let (event_schema, evidence_schema) = (schema("verdict-event"), schema("evidence"));
+    let sample = std::fs::read_to_string(common::project().join("events/verdict.json")).unwrap();
+    let sample: Value = serde_json::from_str(&sample).unwrap();
+    let objects = services.buckets.objects(&account.template.buckets[0]);
+    for verdict in verdicts {
+        let event = &events[&ids(verdict)];
+        let detail = &event["detail"];
+        event_schema.validate(detail).unwrap_or_else(|error| panic!("{error}: {detail:#}"));
+        for key in ["answer", "outcome", "reason", "next_step", "would_have_rolled_back", "application"] {
+            assert_eq!(detail[key], verdict[key], "{key} of {detail:#}");
+        }
+        let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(keys(event), keys(&sample), "events/verdict.json is a sample of such an event");
+        assert_eq!(keys(detail), keys(&sample["detail"]), "events/verdict.json is a sample of such an event");
+        assert_eq!((&event["source"], &event["detail-type"]), (&sample["source"], &sample["detail-type"]));
+        let key = detail["page"]["key"].as_str().unwrap();
+        let page = String::from_utf8(objects[key].content.clone()).unwrap();
+        assert!(
+            page.starts_with("<!DOCTYPE html>") && objects[key].content_type == "text/html; charset=utf-8"
+        );
+        let evidence = &objects[&key.replace(".html", ".json")].content;
+        let evidence: Value = serde_json::from_slice(evidence).unwrap();
+        evidence_schema.validate(&evidence).unwrap_or_else(|error| panic!("{error}: {evidence:#}"));
+        assert_eq!(evidence["reason"], verdict["reason"]);
+        // What ended the shift, or would have, has the recording of it.
+        let judged = verdict["stage"] == "watch" && verdict["answer"] == "Failed";
+        assert!(!judged || evidence["rollout"]["recording"].is_object(), "{evidence:#}");
+    }
+    event_schema.validate(&sample["detail"]).unwrap_or_else(|error| panic!("the sample: {error}"));
+    let is_bad = |one: &&Value| one["answer"] == "Failed" || one["would_have_rolled_back"] == true;
+    let bad: Vec<&Value> = verdicts.iter().filter(is_bad).collect();
+    common::wait_until("the topic is told", || services.topics.published().len() == bad.len()).await;
+    for message in services.topics.published() {
+        let holds = |text: &Value| message.text.contains(text.as_str().unwrap());
+        let of = bad.iter().find(|verdict| holds(&verdict["deployment_id"]) && holds(&verdict["reason"]));
+        let verdict = of.unwrap_or_else(|| panic!("no bad verdict has {message:?}"));
+        assert!(message.text.contains(verdict["reason"].as_str().unwrap()), "{message:?}");
+        let expect =
+            if verdict["answer"] == "Failed" { " rolled back" } else { " would have been rolled back" };
+        assert!(message.subject.as_ref().unwrap().ends_with(expect), "{message:?}");
+    }
+}
+
+/// A schema of docs/.
+fn schema(name: &str) -> jsonschema::Validator {
+    let path = common::project().join(format!("docs/{name}.schema.json"));
+    jsonschema::validator_for(&serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap())
+        .unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rollouts_by_codedeploy_are_listed_and_explained() {
     let account = account().await;
@@ -189,6 +254,8 @@ async fn rollouts_by_codedeploy_are_listed_and_explained() {
     let text = said(&account, &["verdicts", "--since", "1h"]).await;
     assert!(text.contains("would have rolled back"), "{text}");
     assert!(text.contains("of them Failed"), "{text}");
+
+    everybody_is_told(&account, verdicts).await;
 
     // The story of the one that was stopped.
     let text = said(&account, &["explain", &stopped]).await;

@@ -18,13 +18,17 @@ use crate::codedeploy::{CodeDeploy, Pace};
 use crate::doubts::Doubts;
 use crate::ecs::{Ecs, OnEvent};
 use crate::endpoint::{Endpoint, Services};
+use crate::eventbridge::EventBus;
 use crate::fault::Faults;
-use crate::lambda::{FunctionSpec, Lambda, LogLine, function_arn};
+use crate::lambda::{FunctionSpec, Lambda, function_arn};
 use crate::load_balancer::LoadBalancer;
 use crate::logs::Logs;
 use crate::quota::Quotas;
+use crate::s3::Buckets;
+use crate::sns::Topics;
 use crate::ssm::ParameterStore;
 use crate::stepfunctions::{CallAws, StateMachines, TaskError, invoke_by};
+use crate::subscription::Subscriptions;
 use crate::template::Template;
 
 /// The secret key of every caller: to be recognised where it must not stand.
@@ -47,6 +51,9 @@ pub struct AccountSpec {
     pub port: u16,
     /// What CloudWatch does where nobody has looked.
     pub doubts: Doubts,
+    /// Whether logs are handed over to the functions that subscribe to them. Rollouts do not need it, and are played faster
+    /// without.
+    pub subscriptions: bool,
 }
 
 /// A running account; everything stops when it is dropped.
@@ -84,7 +91,8 @@ impl Account {
             template.functions.iter().map(|function| (function.binary.clone(), function.role.clone()));
         let logs = Arc::new(Logs::default());
         let mut logged = JoinSet::new();
-        logged.spawn(log(&template, &lambda, &logs));
+        let subscriptions = spec.subscriptions.then(|| Subscriptions::new(&template, Arc::clone(&lambda)));
+        logged.spawn(log(&template, &lambda, &logs, subscriptions));
         let services = Arc::new(Services {
             codedeploy,
             ecs,
@@ -93,6 +101,9 @@ impl Account {
             logs,
             stepfunctions,
             parameters: ParameterStore::default(),
+            bus: EventBus::default(),
+            topics: Topics::new(template.topics.clone()),
+            buckets: Buckets::new(template.buckets.clone()),
             balancers: Mutex::default(),
             faults: Faults::default(),
             quotas,
@@ -127,9 +138,9 @@ impl Account {
 }
 
 /// The template's parameters that are not at their default here: smoke checks may invoke the lab's functions, and call its
-/// balancers, which serve on loopback.
+/// balancers, which serve on loopback; and reports are stored.
 pub fn parameters() -> BTreeMap<String, String> {
-    [("SmokedFunctions", "shop"), ("AllowedHosts", "127.0.0.1")]
+    [("SmokedFunctions", "shop"), ("AllowedHosts", "127.0.0.1"), ("StoreReports", "yes")]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into()
 }
@@ -168,7 +179,12 @@ fn function_specs(template: &Template, binaries: &Path, address: SocketAddr) -> 
 }
 
 /// Takes what the functions log to their groups, until the lab ends.
-fn log(template: &Template, lambda: &Lambda, logs: &Arc<Logs>) -> impl Future<Output = ()> + use<> {
+fn log(
+    template: &Template,
+    lambda: &Lambda,
+    logs: &Arc<Logs>,
+    mut subscriptions: Option<Subscriptions>,
+) -> impl Future<Output = ()> + use<> {
     let groups: BTreeMap<String, String> = template
         .functions
         .iter()
@@ -181,10 +197,12 @@ fn log(template: &Template, lambda: &Lambda, logs: &Arc<Logs>) -> impl Future<Ou
     async move {
         loop {
             match lines.recv().await {
-                Ok(LogLine { function, line, .. }) => {
-                    if let Some(group) = groups.get(&function) {
-                        logs.write(group, Timestamp::now(), line);
+                Ok(line) => {
+                    let Some(group) = groups.get(&line.function) else { continue };
+                    if let Some(subscriptions) = &mut subscriptions {
+                        subscriptions.take(group, &line);
                     }
+                    logs.write(group, Timestamp::now(), line.line);
                 }
                 // Too many at once; as on AWS, nobody hears of what was lost.
                 Err(RecvError::Lagged(_)) => {}

@@ -20,12 +20,15 @@ use crate::cloudwatch::{self, CloudWatch, Protocol};
 use crate::codedeploy::CodeDeploy;
 use crate::ecs::Ecs;
 use crate::elbv2;
+use crate::eventbridge::EventBus;
 use crate::fault::{self, Fault, Faults, Hit, Syntax};
 use crate::iam::{self, Facts, Role};
 use crate::lambda::Lambda;
 use crate::load_balancer::LoadBalancer;
 use crate::logs::Logs;
 use crate::quota::Quotas;
+use crate::s3::{self, Buckets};
+use crate::sns::{self, Topics};
 use crate::ssm::{self, ParameterStore};
 use crate::stepfunctions::StateMachines;
 
@@ -45,6 +48,12 @@ pub struct Services {
     pub stepfunctions: Arc<StateMachines>,
     /// Parameters.
     pub parameters: ParameterStore,
+    /// Events that were sent.
+    pub bus: EventBus,
+    /// Messages that were published.
+    pub topics: Topics,
+    /// Objects that were stored.
+    pub buckets: Buckets,
     /// Load balancers.
     pub balancers: Mutex<Vec<Arc<LoadBalancer>>>,
     /// What goes wrong on purpose.
@@ -68,6 +77,8 @@ pub struct Call {
     pub action: String,
     /// ARNs of the resources that it touches; `*` where the action knows none.
     pub resources: Vec<String>,
+    /// What conditions look at.
+    pub facts: Facts,
     /// Code of the error that it was answered with.
     pub error: Option<String>,
 }
@@ -108,6 +119,8 @@ enum Wire {
     Query,
     /// REST with JSON (Lambda).
     Rest,
+    /// REST with XML (S3).
+    RestXml,
 }
 
 /// A recognised call.
@@ -120,6 +133,8 @@ struct Request {
     caller: String,
     /// What it touches, in the words of IAM; known once the services were asked.
     resources: Vec<String>,
+    /// What conditions look at.
+    facts: Facts,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +148,9 @@ enum Service {
     LoadBalancing,
     Lambda,
     FunctionConfiguration,
+    EventBus,
+    Topics,
+    Buckets,
 }
 
 impl Service {
@@ -147,6 +165,9 @@ impl Service {
             Self::StepFunctions => "states",
             Self::LoadBalancing => "elasticloadbalancing",
             Self::Lambda | Self::FunctionConfiguration => "lambda",
+            Self::EventBus => "events",
+            Self::Topics => "sns",
+            Self::Buckets => "s3",
         }
     }
 }
@@ -166,7 +187,7 @@ impl Request {
         match self.wire {
             Wire::Json(_) | Wire::Rest => Syntax::Json,
             Wire::Cbor => Syntax::Cbor,
-            Wire::Query => Syntax::Xml,
+            Wire::Query | Wire::RestXml => Syntax::Xml,
         }
     }
 }
@@ -184,7 +205,9 @@ async fn answer(
     };
     let action = request.action();
     let (operation, qualifier) = (&request.operation, request.qualifier.as_deref());
-    request.resources = iam::of_call(&services.codedeploy, &action, operation, qualifier, &body);
+    let path = uri.path().trim_start_matches('/');
+    request.resources = iam::of_call(&services.codedeploy, &action, operation, qualifier, path, &body);
+    request.facts = iam::facts_of_call(&action, &body);
     let Hit { clock, other: fault } = services.faults.on(&request.caller, &action);
     if fault == Some(Fault::Hang) {
         remember(&services, &request, &action, Some("hang"));
@@ -200,10 +223,10 @@ async fn answer(
         .or_else(|| services.quotas.take(&action).err());
     let result = match refusal {
         Some(error) => Err(error),
-        None if !may(&services, &request.caller, &action, &request.resources) => {
+        None if !may(&services, &request.caller, &action, &request.resources, &request.facts) => {
             Err(fault::denied(&request.caller, &action, &request.resources))
         }
-        None => pass_on(&services, &request, &headers, &body).await,
+        None => pass_on(&services, &request, path, &headers, &body).await,
     };
     remember(&services, &request, &action, result.as_ref().err().map(|error| error.code.as_str()));
     let mut response = result.unwrap_or_else(|error| error_response(&request, &error));
@@ -219,7 +242,8 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
     let request = |wire, service, operation: &str| {
         let operation = operation.to_owned();
         let caller = caller.clone();
-        Some(Request { wire, service, operation, qualifier: None, caller, resources: Vec::new() })
+        let (resources, facts) = (Vec::new(), Facts::new());
+        Some(Request { wire, service, operation, qualifier: None, caller, resources, facts })
     };
     if let Some(operation) = uri.path().strip_prefix("/service/GraniteServiceVersion20100801/operation/") {
         return request(Wire::Cbor, Service::CloudWatch, operation);
@@ -230,6 +254,7 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
             "AmazonEC2ContainerServiceV20141113" => request(Wire::Json("1.1"), Service::Ecs, operation),
             "Logs_20140328" => request(Wire::Json("1.1"), Service::Logs, operation),
             "AmazonSSM" => request(Wire::Json("1.1"), Service::ParameterStore, operation),
+            "AWSEvents" => request(Wire::Json("1.1"), Service::EventBus, operation),
             "AWSStepFunctions" => request(Wire::Json("1.0"), Service::StepFunctions, operation),
             "GraniteServiceVersion20100801" => request(Wire::Json("1.0"), Service::CloudWatch, operation),
             _ => None,
@@ -242,11 +267,16 @@ fn recognise(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Op
     if let Some(name) = described_function(uri).filter(|_| method == Method::GET) {
         return request(Wire::Rest, Service::FunctionConfiguration, name);
     }
+    if text("authorization").and_then(signed_service) == Some("s3") {
+        return request(Wire::RestXml, Service::Buckets, s3::operation(method)?);
+    }
     let form: BTreeMap<String, String> = serde_urlencoded::from_bytes(body).ok()?;
-    let version = form.get("Version").map(String::as_str);
-    form.get("Action")
-        .filter(|_| version == Some("2015-12-01"))
-        .and_then(|action| request(Wire::Query, Service::LoadBalancing, action))
+    let service = match form.get("Version")?.as_str() {
+        "2015-12-01" => Service::LoadBalancing,
+        sns::VERSION => Service::Topics,
+        _ => return None,
+    };
+    request(Wire::Query, service, form.get("Action")?)
 }
 
 fn invoked_function(uri: &Uri) -> Option<&str> {
@@ -262,19 +292,25 @@ fn qualifier(uri: &Uri) -> Option<String> {
     query.get("Qualifier").cloned()
 }
 
+/// The service in a Signature Version 4 header: `Credential=KEY/DATE/REGION/SERVICE/aws4_request`.
+fn signed_service(authorization: &str) -> Option<&str> {
+    authorization.split_once("Credential=")?.1.split('/').nth(3)
+}
+
 /// The access key in a Signature Version 4 header.
 fn access_key(authorization: &str) -> Option<&str> {
     authorization.split_once("Credential=")?.1.split('/').next()
 }
 
-fn may(services: &Services, caller: &str, action: &str, resources: &[String]) -> bool {
+fn may(services: &Services, caller: &str, action: &str, resources: &[String], facts: &Facts) -> bool {
     let role = services.roles.get(caller);
-    role.is_none_or(|role| role.refuses(action, resources, &Facts::new()).is_none())
+    role.is_none_or(|role| role.refuses(action, resources, facts).is_none())
 }
 
 async fn pass_on(
     services: &Services,
     request: &Request,
+    path: &str,
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response<Body>, ApiError> {
@@ -285,12 +321,17 @@ async fn pass_on(
         Service::Logs => services.logs.handle(operation, body)?,
         Service::ParameterStore => {
             let secrets = ssm::secrets_read(body);
-            if !secrets.is_empty() && !may(services, &request.caller, ssm::SECRET_ACTION, &secrets) {
+            if !secrets.is_empty()
+                && !may(services, &request.caller, ssm::SECRET_ACTION, &secrets, &Facts::new())
+            {
                 let denied = fault::denied(&request.caller, ssm::SECRET_ACTION, &secrets);
                 return Err(ssm::of_secrets_manager(denied));
             }
             services.parameters.handle(operation, body)?
         }
+        Service::EventBus => services.bus.handle(operation, body)?,
+        Service::Topics => services.topics.handle(operation, body)?,
+        Service::Buckets => return services.buckets.handle(operation, path, headers, body),
         Service::StepFunctions => services.stepfunctions.handle(operation, body).await?,
         Service::CloudWatch => {
             let protocol = if request.wire == Wire::Cbor { Protocol::Cbor } else { Protocol::Json };
@@ -337,6 +378,7 @@ fn written(wire: Wire, status: StatusCode, content: Vec<u8>) -> Response<Body> {
         Wire::Json(_) => "application/x-amz-json-1.1",
         Wire::Cbor => "application/cbor",
         Wire::Query => "text/xml",
+        Wire::RestXml => "application/xml",
         Wire::Rest => "application/json",
     };
     let mut response = response(status, content_type, content);
@@ -350,6 +392,7 @@ fn error_response(request: &Request, error: &ApiError) -> Response<Body> {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
     let content = match request.wire {
         Wire::Query => elbv2::error_response(error),
+        Wire::RestXml => s3::error_response(error),
         Wire::Cbor => cloudwatch::error_body(Protocol::Cbor, error),
         Wire::Json(_) if request.service == Service::CloudWatch => {
             cloudwatch::error_body(Protocol::Json, error)
@@ -383,6 +426,7 @@ fn remember(services: &Services, request: &Request, action: &str, error: Option<
         caller: request.caller.clone(),
         action: action.to_owned(),
         resources: request.resources.clone(),
+        facts: request.facts.clone(),
         error: error.map(str::to_owned),
     });
 }

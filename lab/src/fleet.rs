@@ -130,6 +130,7 @@ pub async fn play(spec: &FleetSpec, tell: impl Fn(&str)) -> Result<Played> {
         retry_delays: [minute, 2 * minute],
         port: 0,
         doubts: Doubts::default(),
+        subscriptions: false,
     })
     .await?;
     let faster = spec.quotas.iter().map(|quota| quota.faster(f64::from(spec.speed)));

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use self::pattern::Pattern;
+pub(crate) use self::pattern::Pattern;
 use crate::api::{ACCOUNT, ApiError, REGION};
 
 /// Events that a group keeps: a lab that is up for hours must not fill the memory.

@@ -14,12 +14,13 @@ use shiftgate::yaml::Document;
 pub use self::event_rule::EventRule;
 use self::values::Values;
 use crate::iam::{self, Role, Statement};
+use crate::logs::Pattern;
 
 /// Name of the pretended stack.
 pub const STACK: &str = "lab";
 
 /// A function of the template.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Function {
     /// Its binary, such as `before-install`.
     pub binary: String,
@@ -39,6 +40,17 @@ pub struct Function {
     pub failures: Option<Failures>,
     /// The events that it is invoked for.
     pub events: Vec<EventRule>,
+    /// The logs that it is handed.
+    pub subscriptions: Vec<Subscription>,
+}
+
+/// Lines of a log that a function is handed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subscription {
+    /// Name of the log group.
+    pub log_group: String,
+    /// Which of its lines.
+    pub(crate) pattern: Pattern,
 }
 
 impl Function {
@@ -73,7 +85,7 @@ pub struct AlarmMetric {
 }
 
 /// What the lab needs of the template.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Template {
     /// The functions.
     pub functions: Vec<Function>,
@@ -87,6 +99,10 @@ pub struct Template {
     pub log_groups: BTreeMap<String, u64>,
     /// The metrics of all alarms.
     pub alarms: Vec<AlarmMetric>,
+    /// ARNs of the topics.
+    pub topics: Vec<String>,
+    /// Names of the buckets.
+    pub buckets: Vec<String>,
 }
 
 impl Template {
@@ -130,7 +146,15 @@ impl Reader<'_> {
             ecs_hook_role: self.role("EcsHookRole")?,
             log_groups: groups.collect::<Result<_>>()?,
             alarms: alarms.collect::<Result<Vec<_>>>()?.concat(),
+            topics: self.names("AWS::SNS::Topic")?,
+            buckets: self.names("AWS::S3::Bucket")?,
         })
+    }
+
+    /// What a reference to each resource of a type stands for.
+    fn names(&self, kind: &str) -> Result<Vec<String>> {
+        let name = |(id, _): (&String, &Value)| self.values.text(&serde_json::json!({"Ref": id}));
+        self.of_type(kind)?.into_iter().map(name).collect()
     }
 
     /// The resources of a type that are made, with their ids.
@@ -157,14 +181,19 @@ impl Reader<'_> {
         let variables = |of: &Value| of["Environment"]["Variables"].as_object().cloned().unwrap_or_default();
         let environment = variables(globals).into_iter().chain(variables(properties));
         let events = properties["Events"].as_object();
-        let events = events
-            .into_iter()
-            .flatten()
-            .filter(|(_, event)| event["Type"] == "EventBridgeRule")
-            .map(|(_, event)| {
-                EventRule::new(&self.values.resolve(&event["Properties"]["Pattern"])?.unwrap_or_default())
-            })
+        let of_type = |kind: &'static str| {
+            let of_that = move |event: &&Value| event["Type"] == kind;
+            events
+                .into_iter()
+                .flat_map(|events| events.values())
+                .filter(of_that)
+                .map(|event| &event["Properties"])
+        };
+        let rules = of_type("EventBridgeRule")
+            .map(|event| EventRule::new(&self.values.resolve(&event["Pattern"])?.unwrap_or_default()))
             .collect::<Result<_>>()?;
+        let subscriptions =
+            of_type("CloudWatchLogs").map(|event| self.subscription(event)).collect::<Result<_>>()?;
         Ok(Function {
             binary: resource["Metadata"]["BuildProperties"]["Binary"]
                 .as_str()
@@ -179,8 +208,15 @@ impl Reader<'_> {
             role: self.role_of(resource)?,
             log_group: self.values.text(&properties["LoggingConfig"]["LogGroup"])?,
             failures: self.failures(&properties["EventInvokeConfig"]["DestinationConfig"]["OnFailure"])?,
-            events,
+            events: rules,
+            subscriptions,
         })
+    }
+
+    fn subscription(&self, event: &Value) -> Result<Subscription> {
+        let pattern = self.values.text(&event["FilterPattern"])?;
+        let pattern = Pattern::read(&pattern).map_err(|why| anyhow::anyhow!("{pattern}: {why}"))?;
+        Ok(Subscription { log_group: self.values.text(&event["LogGroupName"])?, pattern })
     }
 
     fn failures(&self, destination: &Value) -> Result<Option<Failures>> {
@@ -284,6 +320,7 @@ mod tests {
                 "before-allow-traffic",
                 "before-install",
                 "ecs-lifecycle",
+                "publish",
                 "watch"
             ]
         );

@@ -208,6 +208,7 @@ fn account_spec(scenario: &Scenario, project: &Path, binaries: &Path) -> Account
         retry_delays: [Duration::from_secs(1), Duration::from_secs(2)],
         port: 0,
         doubts: scenario.doubts,
+        subscriptions: false,
     }
 }
 

@@ -47,7 +47,8 @@ async fn all_calls() -> Vec<Call> {
     .await;
 
     let (released, _site) = common::released_function().await;
-    [&codedeploy.account, &native.account, &rolling.account, &released]
+    let told = Waiting::told_to_all().await;
+    [&codedeploy.account, &native.account, &rolling.account, &released, &told.account]
         .into_iter()
         .flat_map(|account| account.services.calls.lock().unwrap().clone())
         .collect()
@@ -112,6 +113,8 @@ fn too_much_and_too_little_is_told(calls: &[Call]) {
         ),
         edited("Resource: !GetAtt EcsLifecycleFunction.Arn", "Resource: !GetAtt WatchFunction.Arn"),
         edited("Resource: !GetAtt WatchFunction.Arn", "Resource: !GetAtt EcsLifecycleFunction.Arn"),
+        edited("events:source: shiftgate", "events:source: other"),
+        edited("${ReportBucket.Arn}/reports/*", "${ReportBucket.Arn}/others/*"),
         with("DeploymentGroups", "other/*"),
         with("EcsServices", "other/*"),
         with("SecretParameters", "other/*"),

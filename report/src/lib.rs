@@ -4,4 +4,5 @@ mod charts;
 mod links;
 mod page;
 
+pub use links::{Link, console, links};
 pub use page::page;

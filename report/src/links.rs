@@ -13,7 +13,7 @@ pub struct Link {
 /// The deployment, the function's log and the metrics; none when the region is not known.
 pub fn links(evidence: &Evidence) -> Vec<Link> {
     let Some(region) = evidence.region.as_deref() else { return Vec::new() };
-    let console = format!("https://{region}.{}", domain(region));
+    let console = console(region);
     let mut links = vec![Link { name: "The deployment", url: deployment(evidence, &console, region) }];
     if let Some(group) = &evidence.log_group {
         let group = twice_encoded(group);
@@ -27,6 +27,11 @@ pub fn links(evidence: &Evidence) -> Vec<Link> {
         links.push(Link { name: "The load balancer's metrics", url });
     }
     links
+}
+
+/// The address of the console of a region, without a slash at its end.
+pub fn console(region: &str) -> String {
+    format!("https://{region}.{}", domain(region))
 }
 
 fn deployment(evidence: &Evidence, console: &str, region: &str) -> String {

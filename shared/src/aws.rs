@@ -76,29 +76,12 @@ macro_rules! client {
 impl Aws {
     /// Clients from the process's environment, as Lambda sets it.
     pub async fn from_environment() -> Self {
-        Self::new(&aws_config::load_defaults(BehaviorVersion::latest()).await)
+        Self::with(configuration().await)
     }
 
     /// Clients from any configuration, with our time limits and retries.
     pub fn new(config: &SdkConfig) -> Self {
-        let mut builder = config
-            .to_builder()
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(CONNECT)
-                    .operation_attempt_timeout(ATTEMPT)
-                    .operation_timeout(OPERATION)
-                    .build(),
-            )
-            .retry_config(
-                RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_PAUSE),
-            );
-        if config.http_client().is_none() {
-            // One for all clients, so that connections outlive the clients of a run.
-            let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-            builder = builder.http_client(HttpClient::new().tls_provider(tls).build_https());
-        }
-        Self::with(builder.build())
+        Self::with(limited(config))
     }
 
     /// The same clients with a retry budget of their own. A process serves one event after the other: what one of them
@@ -131,6 +114,30 @@ impl Aws {
             config,
         }
     }
+}
+
+/// The configuration of any client of AWS in a function: from the process's environment, with our time limits and retries.
+pub async fn configuration() -> SdkConfig {
+    limited(&aws_config::load_defaults(BehaviorVersion::latest()).await)
+}
+
+fn limited(config: &SdkConfig) -> SdkConfig {
+    let mut builder = config
+        .to_builder()
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT)
+                .operation_attempt_timeout(ATTEMPT)
+                .operation_timeout(OPERATION)
+                .build(),
+        )
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_PAUSE));
+    if config.http_client().is_none() {
+        // One for all clients, so that connections outlive the clients of a run.
+        let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
+        builder = builder.http_client(HttpClient::new().tls_provider(tls).build_https());
+    }
+    builder.build()
 }
 
 /// The retries of the report: as many as its time allows, whatever the checks have spent.

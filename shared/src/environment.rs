@@ -21,6 +21,12 @@ pub struct Environment {
     pub region: Option<String>,
     /// `AWS_LAMBDA_LOG_GROUP_NAME`, set by Lambda: the same.
     pub log_group: Option<String>,
+    /// `SHIFTGATE_REPORT_BUCKET`: the bucket that reports are stored in.
+    pub report_bucket: Option<String>,
+    /// `SHIFTGATE_VERDICT_TOPIC_ARN`: the topic that is told of verdicts.
+    pub verdict_topic_arn: Option<String>,
+    /// `SHIFTGATE_NOTIFY_ON=all`: it is told of all of them, and else of those that stop a release or would have.
+    pub notify_of_all: bool,
     /// `SHIFTGATE_TIMEOUT_SECONDS`: the function's timeout, assumed when the invocation carries no usable deadline.
     pub timeout: Option<Duration>,
 }
@@ -51,6 +57,9 @@ impl Environment {
             stack: get("SHIFTGATE_STACK"),
             region: get("AWS_REGION"),
             log_group: get("AWS_LAMBDA_LOG_GROUP_NAME"),
+            report_bucket: get("SHIFTGATE_REPORT_BUCKET"),
+            verdict_topic_arn: get("SHIFTGATE_VERDICT_TOPIC_ARN"),
+            notify_of_all: get("SHIFTGATE_NOTIFY_ON").is_some_and(|on| on == "all"),
             timeout: get("SHIFTGATE_TIMEOUT_SECONDS")
                 .and_then(|seconds| seconds.parse().ok())
                 .map(Duration::from_secs),

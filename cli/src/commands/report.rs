@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use serde_json::Value;
 use shiftgate::report::evidence::schema;
-use shiftgate::report::{Evidence, markdown};
+use shiftgate::report::{Evidence, markdown, verdict_event};
 use shiftgate_lab::world::Played;
 use shiftgate_report::page;
 
@@ -18,7 +18,7 @@ use crate::show;
 #[derive(Args)]
 pub struct Arguments {
     /// Log lines of a function, or evidence alone, JSON; `-` for standard input
-    #[arg(required_unless_present = "schema")]
+    #[arg(required_unless_present_any = ["schema", "event_schema"])]
     file: Option<PathBuf>,
     /// Write a page for the browser instead of printing Markdown
     #[arg(long, value_name = "FILE")]
@@ -29,12 +29,16 @@ pub struct Arguments {
     /// Print the JSON Schema of evidence
     #[arg(long, exclusive = true)]
     schema: bool,
+    /// Print the JSON Schema of the `detail` of the events on EventBridge
+    #[arg(long, exclusive = true)]
+    event_schema: bool,
 }
 
 /// Makes the report of the last verdict in the file.
 pub fn run(arguments: &Arguments) -> Result<bool> {
     let Some(file) = &arguments.file else {
-        show::line(&serde_json::to_string_pretty(&schema())?);
+        let schema = if arguments.event_schema { verdict_event::schema() } else { schema() };
+        show::line(&serde_json::to_string_pretty(&schema)?);
         return Ok(true);
     };
     let mut text = String::new();
@@ -78,7 +82,7 @@ pub(super) fn decisive(lines: &[&Value]) -> Option<Evidence> {
 /// its own.
 fn last(text: &str) -> Result<Evidence, String> {
     if let Ok(whole) = serde_json::from_str::<Value>(text) {
-        return read(whole, None);
+        return Evidence::from_log(whole, None).map_err(|error| no_evidence(&error));
     }
     let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let lines: Vec<&Value> = lines.iter().collect();
@@ -90,17 +94,13 @@ fn is(line: &Value, kind: &str) -> bool {
     line["message"] == kind
 }
 
-/// The evidence of the verdict on that line, with the recording that its function wrote before it.
+/// The evidence of the verdict on that line.
 fn evidence(lines: &[&Value], at: usize) -> Result<Evidence, String> {
-    let verdict = lines[at];
-    let of_the_same =
-        |line: &&&Value| is(line, "recording") && line["deployment_id"] == verdict["deployment_id"];
-    read(verdict.clone(), lines[..at].iter().rfind(of_the_same).map(|line| &line["recording"]))
+    Evidence::on_line(lines, at).map_err(|error| no_evidence(&error))
 }
 
-fn read(verdict: Value, recording: Option<&Value>) -> Result<Evidence, String> {
-    Evidence::from_log(verdict, recording)
-        .map_err(|error| format!("this is no evidence of Shiftgate: {error}"))
+fn no_evidence(error: &serde_json::Error) -> String {
+    format!("this is no evidence of Shiftgate: {error}")
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ pub async fn run(project: &Path, binaries: &Path, port: u16) -> Result<bool> {
         retry_delays: [Duration::from_mins(1), Duration::from_mins(2)],
         port,
         doubts: Doubts::default(),
+        subscriptions: true,
     })
     .await?;
     let mut sites = Vec::new();

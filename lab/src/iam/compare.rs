@@ -18,11 +18,13 @@ pub struct Use {
     pub action: String,
     /// What it touches.
     pub resources: Vec<String>,
+    /// What conditions look at.
+    pub facts: Facts,
 }
 
 impl Use {
     fn new(action: &str, resource: impl Into<String>) -> Self {
-        Self { action: action.to_owned(), resources: vec![resource.into()] }
+        Self { action: action.to_owned(), resources: vec![resource.into()], facts: Facts::new() }
     }
 }
 
@@ -32,7 +34,11 @@ pub fn differences(template: &Template, definition: &str, calls: &[Call]) -> Res
     let mut all = Vec::new();
     for function in &template.functions {
         let own = calls.iter().filter(|call| call.caller == function.binary);
-        let own = own.map(|call| Use { action: call.action.clone(), resources: call.resources.clone() });
+        let own = own.map(|call| Use {
+            action: call.action.clone(),
+            resources: call.resources.clone(),
+            facts: call.facts.clone(),
+        });
         let uses: BTreeSet<Use> = own.chain(by_lambda(function)).collect();
         all.extend(of_role(&function.role, &uses));
     }
@@ -82,8 +88,8 @@ fn by_state_machine(template: &Template, definition: &str) -> Result<BTreeSet<Us
 }
 
 fn of_role(role: &Role, uses: &BTreeSet<Use>) -> Vec<String> {
-    let refused = uses.iter().filter_map(|Use { action, resources }| {
-        let resource = role.refuses(action, resources, &Facts::new())?;
+    let refused = uses.iter().filter_map(|Use { action, resources, facts }| {
+        let resource = role.refuses(action, resources, facts)?;
         Some(format!("{}: {action} on {resource} is called, and not allowed", role.id))
     });
     let needless = role.allowing().flat_map(|statement| unused(role, statement, uses));
@@ -99,7 +105,7 @@ fn unused(role: &Role, statement: &Statement, uses: &BTreeSet<Use>) -> Vec<Strin
         let part =
             Statement { actions: actions.to_vec(), resources: resources.to_vec(), ..statement.clone() };
         uses.iter()
-            .any(|one| one.resources.iter().any(|resource| part.covers(&one.action, resource, &Facts::new())))
+            .any(|one| one.resources.iter().any(|resource| part.covers(&one.action, resource, &one.facts)))
     };
     let told = |what: &str| format!("{}: {what} is allowed, and never called", role.id);
     let actions = statement

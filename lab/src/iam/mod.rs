@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 pub use compare::{Use, by_lambda, differences};
-pub(crate) use resources::of_call;
+pub(crate) use resources::{facts_of_call, of_call};
 
 /// What a call brings along that conditions look at, by the condition key.
 pub type Facts = BTreeMap<String, String>;

@@ -1,20 +1,27 @@
 //! The resources that a call touches, as the Service Authorization Reference names them for its action.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
+use super::Facts;
 use crate::api::{ACCOUNT, REGION};
 use crate::codedeploy::CodeDeploy;
 use crate::lambda::function_arn;
 
 /// The resources of a call; `*` where the action knows none. Empty when the body does not name one, or one that does not
-/// exist: then the service says so, not IAM. `operation` is the function's name when one is invoked.
+/// exist: then the service says so, not IAM. `operation` is the function's name when one is invoked, `path` that of the address.
 pub(crate) fn of_call(
     codedeploy: &CodeDeploy,
     action: &str,
     operation: &str,
     qualifier: Option<&str>,
+    path: &str,
     body: &[u8],
 ) -> Vec<String> {
+    if action == "sns:Publish" {
+        return form(body).remove("TopicArn").into_iter().collect();
+    }
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     match action {
         "codedeploy:GetDeployment" | "codedeploy:PutLifecycleEventHookExecutionStatus" => {
@@ -40,8 +47,25 @@ pub(crate) fn of_call(
         "states:StartExecution" => named(&body["stateMachineArn"]).collect(),
         "states:DescribeExecution" => named(&body["executionArn"]).collect(),
         "lambda:InvokeFunction" => vec![function(&operation.replace("%3A", ":"), qualifier)],
+        "events:PutEvents" => vec![arn("events", "event-bus/default")],
+        "s3:PutObject" | "s3:GetObject" => vec![format!("arn:aws:s3:::{path}")],
         _ => vec!["*".to_owned()],
     }
+}
+
+/// What conditions look at, of a call.
+pub(crate) fn facts_of_call(action: &str, body: &[u8]) -> Facts {
+    let mut facts = Facts::new();
+    if action == "events:PutEvents" {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let source = each(&body["Entries"]).find_map(|entry| entry["Source"].as_str());
+        facts.extend(source.map(|source| ("events:source".to_owned(), source.to_owned())));
+    }
+    facts
+}
+
+fn form(body: &[u8]) -> BTreeMap<String, String> {
+    serde_urlencoded::from_bytes(body).unwrap_or_default()
 }
 
 fn arn(service: &str, resource: &str) -> String {

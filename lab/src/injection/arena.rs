@@ -67,6 +67,7 @@ impl Arena {
             retry_delays: [Duration::from_millis(50); 2],
             port: 0,
             doubts: Doubts::default(),
+            subscriptions: false,
         })
         .await?;
         account.services.parameters.put("/shiftgate/token", SECRET, true);

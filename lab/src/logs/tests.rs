@@ -52,6 +52,8 @@ fn events_are_found_by_pattern_and_time_over_all_pages() {
     let one = filter("{$.message=\"verdict\"&&$.about.id=\"d-499\"}");
     assert_eq!(found(&logs, one).0, [499]);
     assert_eq!(found(&logs, filter("{ $.number = 7 }")).0, [7]);
+    let either = "{ ($.number = 7) || ($.message = \"verdict\" && $.number = 99) }";
+    assert_eq!(found(&logs, filter(either)).0, [7, 99]);
     // Both ends belong to it.
     let within = json!({"logGroupName": GROUP, "startTime": 199, "endTime": 201});
     assert_eq!(found(&logs, within), (vec![199, 200, 201], 1));
@@ -81,7 +83,7 @@ fn faults_have_the_names_of_aws() {
     assert_eq!(refused(json!({"logGroupName": GROUP, "nextToken": "x"})), INVALID);
     assert_eq!(refused(json!({"logGroupName": GROUP, "limit": 0})), INVALID);
     for pattern in
-        ["verdict", "{ message = 1 }", "{ $.a = \"x }", "{ $.a = 1 || $.b = 2 }", "{ $.a = \"x*\" }", "{}"]
+        ["verdict", "{ message = 1 }", "{ $.a = \"x }", "{ ($.a = 1 || }", "{ $.a = \"x*\" }", "{}"]
     {
         assert_eq!(refused(json!({"logGroupName": GROUP, "filterPattern": pattern})), INVALID, "{pattern}");
     }

@@ -86,6 +86,12 @@ impl Values<'_> {
         if let Some([negated]) = condition["Fn::Not"].as_array().map(Vec::as_slice) {
             return Ok(!self.holds(negated)?);
         }
+        if let Some(name) = condition["Condition"].as_str() {
+            return self.condition(name);
+        }
+        if let Some(all) = condition["Fn::And"].as_array() {
+            return all.iter().try_fold(true, |so_far, one| Ok(so_far && self.holds(one)?));
+        }
         match condition["Fn::Equals"].as_array().map(Vec::as_slice) {
             Some([one, other]) => Ok(self.resolve(one)? == self.resolve(other)?),
             _ => bail!("the lab does not understand {condition}"),
@@ -118,6 +124,10 @@ impl Values<'_> {
     }
 
     fn reference(&self, name: &str) -> Result<String> {
+        // In Fn::Sub an attribute may stand, too.
+        if let Some(attribute) = name.split_once('.') {
+            return self.attribute_of(attribute.0, attribute.1);
+        }
         match name {
             "AWS::StackName" => return Ok(STACK.to_owned()),
             "AWS::Region" => return Ok(REGION.to_owned()),
@@ -142,6 +152,7 @@ impl Values<'_> {
             Some("AWS::IAM::ManagedPolicy") => Ok(format!("arn:aws:iam::{ACCOUNT}:policy/{name}")),
             Some("AWS::SNS::Topic") => Ok(arn("sns", &format!("{STACK}-{name}"))),
             Some("AWS::KMS::Key") => Ok(name.to_owned()),
+            Some("AWS::S3::Bucket") => Ok(format!("{STACK}-{}", name.to_lowercase())),
             _ => bail!("the lab does not understand the reference to {name}"),
         }
     }
@@ -157,7 +168,12 @@ impl Values<'_> {
             },
             _ => bail!("GetAtt needs a resource and an attribute"),
         };
+        self.attribute_of(name, attribute)
+    }
+
+    fn attribute_of(&self, name: &str, attribute: &str) -> Result<String> {
         match (self.resource(name).0, attribute) {
+            (Some("AWS::S3::Bucket"), "Arn") => Ok(format!("arn:aws:s3:::{}", self.reference(name)?)),
             (Some("AWS::Serverless::Function"), "Arn") => Ok(function_arn(&self.reference(name)?)),
             // With the `:*` that CloudFormation puts behind it.
             (Some("AWS::Logs::LogGroup"), "Arn") => {

@@ -111,6 +111,22 @@ impl Waiting {
         Self { account, site, event, execution }
     }
 
+    /// A release that the smoke checks end, in an account whose logs are handed over; returns once the topic was told of it.
+    pub async fn told_to_all() -> Self {
+        let account = account_with(Duration::from_mins(1), true).await;
+        let (event, execution) = ("AfterAllowTestTraffic", "told-execution".to_owned());
+        let hooks = BTreeMap::from([(event, Hook::Wait(execution.clone()))]);
+        let mut spec = site_spec(Controller::CodeDeploy { shift: Shift::AllAtOnce, hooks });
+        spec.green.errors = 1.0;
+        let site = Site::start(&account, spec).await.unwrap();
+        let told = Self { account, site, event, execution };
+        let id = told.deploy().await;
+        told.invoke("after-allow-test-traffic", &told.payload(&id)).await;
+        let topics = &told.account.services.topics;
+        wait_until("the topic is told", || !topics.published().is_empty()).await;
+        told
+    }
+
     /// Starts a deployment and waits until it waits at the hook; returns its id.
     pub async fn deploy(&self) -> String {
         let codedeploy = &self.account.services.codedeploy;
@@ -307,6 +323,10 @@ pub async fn released_function() -> (Account, Site) {
 
 /// An account whose functions and controllers are quick.
 async fn account(hook_timeout: Duration) -> Account {
+    account_with(hook_timeout, false).await
+}
+
+async fn account_with(hook_timeout: Duration, subscriptions: bool) -> Account {
     let account = Account::start(&AccountSpec {
         project: project(),
         binaries: binaries().to_owned(),
@@ -315,6 +335,7 @@ async fn account(hook_timeout: Duration) -> Account {
         retry_delays: [Duration::from_millis(100); 2],
         port: 0,
         doubts: Doubts::default(),
+        subscriptions,
     })
     .await
     .unwrap();

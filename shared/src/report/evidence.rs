@@ -158,6 +158,21 @@ impl Evidence {
         Self::deserialize(verdict)
     }
 
+    /// The same of one of the lines of a log: the verdict there, with the recording that its function wrote before it.
+    pub fn on_line(lines: &[&Value], at: usize) -> Result<Self, serde_json::Error> {
+        let verdict = lines[at];
+        let of_the_same = |line: &&&Value| {
+            line["message"] == "recording" && line["deployment_id"] == verdict["deployment_id"]
+        };
+        let recording = lines[..at].iter().rfind(of_the_same).map(|line| &line["recording"]);
+        Self::from_log(verdict.clone(), recording)
+    }
+
+    /// Whether it stopped the release, or would have if the policy did not say `mode: observe`.
+    pub fn is_bad(&self) -> bool {
+        self.answer == Answer::Failed || self.would_have_rolled_back
+    }
+
     /// What happened, in a few words.
     pub fn headline(&self) -> &'static str {
         let is_last = matches!(self.stage.as_str(), "after-allow-traffic" | "POST_PRODUCTION_TRAFFIC_SHIFT");

@@ -4,6 +4,7 @@ mod counters;
 pub mod evidence;
 mod log;
 mod markdown;
+pub mod verdict_event;
 
 use std::time::Duration;
 
