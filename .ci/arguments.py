@@ -10,6 +10,7 @@ from pathlib import Path
 import jmespath
 from awscli.clidriver import CLIOperationCaller, create_clidriver
 from awscli.customizations.waiters import WaiterCaller
+from botocore.httpsession import URLLib3Session
 from botocore.utils import ArgumentGenerator
 from botocore.validate import ParamValidator
 
@@ -48,14 +49,20 @@ class Ours:
 
 
 class Refused(Exception):
-    pass
+    """Arguments that AWS would not take."""
+
+
+def unreachable(*_):
+    raise Refused("would call AWS in a way that .ci/arguments.py does not know")
 
 
 def unknown_values(value, shape, name=""):
     """Values that an enumeration does not have, which botocore leaves to AWS."""
     if shape.type_name == "structure" and isinstance(value, dict):
         for key, inner in value.items():
-            yield from unknown_values(inner, shape.members[key], f"{name}.{key}")
+            # A field that does not exist is told by botocore.
+            if key in shape.members:
+                yield from unknown_values(inner, shape.members[key], f"{name}.{key}")
     elif shape.type_name == "list":
         for inner in value:
             yield from unknown_values(inner, shape.member, name)
@@ -76,6 +83,7 @@ class Aws:
         self.driver = create_clidriver()
         for caller in (CLIOperationCaller, WaiterCaller):
             caller.invoke = self.invoke
+        URLLib3Session.send = unreachable
         self.seen: dict[tuple, list[str]] = {}
 
     def invoke(self, service, operation, parameters, options):
@@ -110,9 +118,9 @@ class Aws:
                 code = exit.code
         if not code:
             return []
-        # Choices that are valid come in columns, a screen of them.
-        what = re.sub(r"^usage:.*?\naws: |valid choices are:.*", "", told.getvalue().strip(), flags=re.DOTALL)
-        return [f"aws {' '.join(call[:2])}: {' '.join(what.split())}"]
+        # Without the usage before it and the screen of valid choices behind it.
+        what = re.sub(r", valid choices are:.*", "", told.getvalue().split(" help\n")[-1], flags=re.DOTALL)
+        return [f"aws {' '.join(call[:2])}: {' '.join(what.split()).removeprefix('blocks.py: error: ')}"]
 
 
 # ---- sam

@@ -131,7 +131,7 @@ class Documents:
     def __init__(self, cli: Path):
         self.cli = cli
         self.hooks = Checker(Path("template.yaml"))
-        self.latest: dict = {}  # the latest whole template of the page
+        self.latest: dict = {}  # the latest template of the page
 
     def kind(self, value):
         """What a document is, and its check."""
@@ -169,8 +169,7 @@ class Documents:
             yield line - head.count("\n"), what
 
     def template(self, text: str, value: dict):
-        if "Resources" in value and text.startswith(("Parameters", "Resources", "AWSTemplate", "Transform")):
-            self.latest = value
+        self.latest = value
         yield from linted(text)
         yield from self.named(self.hooks.template, value)
 
@@ -203,7 +202,7 @@ class Documents:
             done = subprocess.run([self.cli, "policy", "check", file.name], capture_output=True, text=True, timeout=60)
         for line in (done.stdout + done.stderr).splitlines() if done.returncode else []:
             found = re.search(r"line (\d+)", line)
-            yield int(found[1]) if found else 1, line.removeprefix(f"{file.name}: ")
+            yield int(found[1]) if found else 1, re.sub(r"^line \d+, ", "", line.removeprefix(f"{file.name}: "))
 
     def scenario(self, text: str, value: dict):
         """CI plays the files of scenarios/, so a scenario in a page must be one of them."""
@@ -306,7 +305,8 @@ class Shell:
         command = [shutil.which("bash"), "-T", "-e", "-o", "pipefail", "-c", script]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
         if done.returncode:
-            yield 1, f"fails: {done.stderr.strip() or done.stdout.strip()}"
+            line = re.search(r"bash: line (\d+)", done.stderr)
+            yield int(line[1]) - 1 if line else 1, f"fails: {done.stderr.strip() or done.stdout.strip()}"
         made = [json.loads(line) for line in calls.read_text().splitlines()]
         if not made and not done.returncode:
             yield 1, "calls none of the commands that are checked here: name them in STAND_INS"
@@ -372,10 +372,10 @@ class Book:
                 yield 1, f"is no {block.language}: {error}"
                 return
             kind, check = self.documents.kind(value)
-            self.counts[kind] += 1
             if kind is None:
                 yield 1, "is of no kind that is known: mend its keys, or teach .ci/blocks.py its kind (Documents.kind) and how to check it"
                 return
+            self.counts[kind] += 1
             yield from check(block.text, value)
             if kind == "policy":
                 (folder / "policy.yaml").write_text(block.text)
@@ -397,6 +397,7 @@ class Book:
 def main() -> int:
     # Nobody's account and nobody's settings.
     os.environ |= {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    os.environ |= {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nobody"}
     book = Book(Path(sys.argv[1] if len(sys.argv) > 1 else "target/debug/shiftgate").absolute())
     wrong = [each for path in PAGES for each in book.page(path)]
     for each in dict.fromkeys(wrong):
