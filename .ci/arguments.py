@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import os
 import re
 import subprocess
@@ -52,8 +53,9 @@ class Refused(Exception):
     """Arguments that AWS would not take."""
 
 
-def unreachable(*_):
-    raise Refused("would call AWS in a way that .ci/arguments.py does not know")
+def reached(*_):
+    """In place of a call to AWS by a command that is no operation, such as `cloudformation deploy`: its arguments are good."""
+    raise SystemExit(0)
 
 
 def unknown_values(value, shape, name=""):
@@ -83,7 +85,7 @@ class Aws:
         self.driver = create_clidriver()
         for caller in (CLIOperationCaller, WaiterCaller):
             caller.invoke = self.invoke
-        URLLib3Session.send = unreachable
+        URLLib3Session.send = reached
         self.seen: dict[tuple, list[str]] = {}
 
     def invoke(self, service, operation, parameters, options):
@@ -126,34 +128,47 @@ class Aws:
 # ---- sam
 
 
-def sam(call: list[str], where: Path):
-    """Options of SAM, parameters of template.yaml and sections of samconfig.toml that do not exist."""
+def sam(call: list[str]):
+    """Options of SAM and sections of samconfig.toml that do not exist."""
     if call[1] not in SAM_OPTIONS:
         done = subprocess.run(["sam", call[1], "--help"], capture_output=True, text=True, timeout=60)
         SAM_OPTIONS[call[1]] = set(re.findall(r"--[a-z][a-z0-9-]+", done.stdout)) if done.returncode == 0 else set()
-    option = ""
-    for word in call[2:]:
-        if word.startswith("--"):
-            option = word
-            if option.replace("--no-", "--", 1) not in SAM_OPTIONS[call[1]] and option not in SAM_OPTIONS[call[1]]:
-                yield f"sam {call[1]} has no option {option}"
-        elif option == "--parameter-overrides" and word.split("=")[0] not in cfn.load(Path("template.yaml"))["Parameters"]:
-            yield f"template.yaml has no parameter {word.split('=')[0]}"
-        elif option == "--config-env" and f"\n[{word}." not in Path("samconfig.toml").read_text():
-            yield f"samconfig.toml has no {word}"
+    for option in call[2:]:
+        if option.startswith("--") and not {option, option.replace("--no-", "--", 1)} & SAM_OPTIONS[call[1]]:
+            yield f"sam {call[1]} has no option {option}"
+    for name in values(call, "--config-env"):
+        if f"\n[{name}." not in Path("samconfig.toml").read_text():
+            yield f"samconfig.toml has no {name}"
+
+
+def values(call: list[str], option: str) -> list[str]:
+    """The values of an option that takes several."""
+    after = call[call.index(option) + 1 :] if option in call else []
+    return list(itertools.takewhile(lambda word: not word.startswith("--"), after))
+
+
+def parameters(call: list[str], where: Path):
+    """Parameters that neither the template of this folder nor Shiftgate's own has."""
+    templates = [cfn.load(path.resolve()) for path in (where / "template.yaml", Path("template.yaml"))]
+    for value in values(call, "--parameter-overrides"):
+        if not any(value.split("=")[0] in each["Parameters"] for each in templates):
+            yield f"template.yaml has no parameter {value.split('=')[0]}"
 
 
 SAM_OPTIONS: dict[str, set[str]] = {}
 AWS = Aws()
 
 
-def wrong(call: list[str], where: Path):
+def wrong(call: list[str], where: Path) -> list[str]:
     """What is wrong with a call of aws or sam, in the folder where it was made; nothing if it is another."""
-    if call[0] == "aws":
-        here = os.getcwd()
-        os.chdir(where)  # file://policy.yaml is read from there
-        try:
-            return AWS.wrong(call)
-        finally:
-            os.chdir(here)
-    return sam(call, where) if call[0] == "sam" else []
+    if call[0] == "sam":
+        return [*sam(call), *parameters(call, where)]
+    if call[0] != "aws":
+        return []
+    here = os.getcwd()
+    os.chdir(where)  # file://policy.yaml is read from there
+    try:
+        found = AWS.wrong(call)
+    finally:
+        os.chdir(here)
+    return [*found, *(parameters(call, where) if call[1:3] == ["cloudformation", "deploy"] else ())]

@@ -1,4 +1,4 @@
-"""Every block of YAML, JSON and shell in README.md and the docs is validated as what it is, or run.
+"""Every block of YAML, JSON and shell in the READMEs and the docs is validated as what it is, or run.
 
 A document is checked by whoever would read it: cfn-lint, `shiftgate policy check`, a JSON Schema, a sample of events/. Shell is
 run by bash, with stand-ins for the commands of STAND_INS, which write down what they were given. That must be something that CI
@@ -29,26 +29,30 @@ import arguments
 import cfn
 from examples import Checker
 
-PAGES = [Path("README.md"), Path("CONTRIBUTING.md"), Path("SECURITY.md"), *sorted(Path("docs").rglob("*.md"))]
+PAGES = [
+    *(Path(name) for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "ARCHITECTURE.md")),
+    *sorted(Path("docs").rglob("*.md")),
+    *sorted(Path("examples").glob("*/README.md")),
+]
 # What somebody sees, not what somebody gives.
 SHOWN = {"text"}
 RUN = [Path(".ci/run"), Path(".ci/cargo-lambda.sh")]
 
 # What cannot be run here, and why. Its arguments are checked all the same.
 ELSEWHERE = {
-    r"aws |sam deploy|gh ": "needs an account",
+    r"aws |sam deploy|gh |docker |bash release.sh ": "needs an account",
     r"cargo run -- (backtest --deployment-group|verdicts|explain|doctor|watch) ": "needs an account",
     r"sam build$": "for arm64, whose standard library not every toolchain has; CI builds for x86_64",
     r"rustup target add aarch64-unknown-linux-gnu$": "changes the toolchain",
-    r"git clone |cd |sha256sum |bash .ci/release ": "needs a published release",
+    r"git clone |sha256sum |bash .ci/release ": "needs a published release",
     r"cargo \+nightly fuzz |cargo mutants ": "needs another toolchain",
     r"cargo deny check advisories$": "what is found out tomorrow must not turn an old commit red",
-    r"cargo run --release -- bench ": "a release build takes longer than the rest; CI runs these without --release",
-    r"cargo run -- (bench soak|run .*--doubts|run .*--way all|faults --matrix --random 10000)": "takes too long",
+    r"cargo run --release -- bench (judge|placebo|fleet)": "a release build takes longer than the rest; CI runs these without --release",
+    r"cargo run (--release )?-- (bench soak|run .*--doubts|run .*--way all|faults --matrix --random 10000)": "takes too long",
     r"cargo run -- bench fleet --rollouts 1000 --simulate$": "takes too long without --release",
-    r"jq ": "not everybody has it",
+    r"jq |zip ": "not everybody has it",
 }
-STAND_INS = ["aws", "bash", "cargo", "gh", "git", "jq", "rustup", "sam", "sha256sum", "shiftgate"]
+STAND_INS = ["aws", "bash", "cargo", "docker", "gh", "git", "jq", "rustup", "sam", "sha256sum", "shiftgate", "zip"]
 # What else a block may use; it has no effect beyond the folder in which blocks are run.
 TOOLS = ["find", "sed", "tr", "xargs"]
 STAND_IN = """#!{python}
@@ -65,6 +69,8 @@ if name == "git":
     os.makedirs(sys.argv[-1])
 if name == "jq":
     print("{{}}")
+if name == "aws" and "text" in sys.argv:
+    print("answer")
 """
 
 # A part of a document, known by its first key; what has to stand above it, and how far it is indented there.
@@ -172,6 +178,9 @@ class Documents:
         self.latest = value
         yield from linted(text)
         yield from self.named(self.hooks.template, value)
+        for keys, inner in cfn.nodes(value):
+            if keys[-1:] == ("EventPattern",):
+                yield from ((1, what) for what in no_lists(inner))
 
     def resources(self, text: str, value: dict):
         """Resources alone stand for those of the same name in the template above them."""
@@ -242,6 +251,18 @@ class Documents:
         yield from ((1, what) for _, what in self.policy(policy, {})) if policy else ()
 
 
+def no_lists(pattern: dict, name="EventPattern"):
+    """Keys of a pattern for EventBridge without a list of what they may be."""
+    for key, value in pattern.items():
+        if isinstance(value, dict):
+            yield from no_lists(value, f"{name}.{key}")
+        elif not isinstance(value, list):
+            yield f"{name}.{key} must be a list of values"
+        elif key == "$or":
+            for each in value:
+                yield from no_lists(each, f"{name}.$or")
+
+
 def linted(template: str):
     """What cfn-lint says of a template."""
     for match in lint(template, config=ManualArgs(regions=["eu-west-1"])):
@@ -279,15 +300,19 @@ class Shell:
         self.counts = collections.Counter()
         self.elsewhere: set[str] = set()
 
-    def folder(self, folder: Path) -> None:
-        """A folder with what a reader has: the repository, and policies; and the stand-ins."""
-        for name in ("events", "recordings", "scenarios", "shared", "template.yaml", "samconfig.toml"):
-            (folder / name).symlink_to(Path(name).absolute())
+    def folder(self, page: Path, folder: Path) -> None:
+        """A folder with what a reader of a page has: the repository or an example, and policies; and the stand-ins."""
+        home, names = Path(), ["events", "recordings", "scenarios", "shared", "template.yaml"]
+        if page.parts[0] == "examples":
+            home, names = page.parent, os.listdir(page.parent)
+        for name in names:
+            (folder / name).symlink_to((home / name).absolute())
         for name in ("bin", "target", "policies/shop"):
             (folder / name).mkdir(parents=True)
         for name in ("policy.yaml", "policies/shop/orders.yaml"):
             (folder / name).write_text("version: 1\nmode: observe\n")
-        (folder / "revision.json").write_text("{}")
+        for name in ("revision.json", "release.zip"):
+            (folder / name).write_text("{}")
         for name in TOOLS:
             (folder / "bin" / name).symlink_to(shutil.which(name))
         for name in STAND_INS:
@@ -315,7 +340,7 @@ class Shell:
 
     def call(self, call: list[str], where: Path):
         """What is wrong with one command."""
-        self.counts[" ".join(call[:1])] += 1
+        self.counts[call[0]] += 1
         command = normal(" ".join(call))
         if call[0] == "shiftgate":
             command = command.replace("shiftgate", "cargo run --", 1)
@@ -353,6 +378,8 @@ def scripts(block: Block, value: dict) -> list[Block]:
 
 
 class Book:
+    """All pages, and how many blocks of which kind they have."""
+
     def __init__(self, cli: Path):
         self.documents = Documents(cli)
         self.shell = Shell(cli)
@@ -376,7 +403,11 @@ class Book:
                 yield 1, "is of no kind that is known: mend its keys, or teach .ci/blocks.py its kind (Documents.kind) and how to check it"
                 return
             self.counts[kind] += 1
-            yield from check(block.text, value)
+            try:
+                yield from check(block.text, value)
+            except (AttributeError, KeyError, TypeError) as error:
+                yield 1, f"has not the form of its kind, {kind}: {error!r}"
+                return
             if kind == "policy":
                 (folder / "policy.yaml").write_text(block.text)
             if kind == "workflow":
@@ -388,7 +419,7 @@ class Book:
     def page(self, path: Path) -> list[str]:
         """What is wrong with a page."""
         with tempfile.TemporaryDirectory() as folder:
-            self.shell.folder(Path(folder))
+            self.shell.folder(path, Path(folder))
             self.documents.latest = {}
             wrong = [f"{block.at(line)}: {what}" for block in blocks(path) for line, what in self.block(block, Path(folder))]
         return wrong + [f"{path}:{line}: {what}" for line, what in self.shell.inline(path)]

@@ -1,5 +1,6 @@
 """Reads CloudFormation's YAML, for the checks beside this file. Needs PyYAML."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def parse(text: str):
     return yaml.load(text, Loader)  # a SafeLoader with more tags
 
 
+@functools.cache
 def load(path: Path):
     return parse(path.read_text())
 
