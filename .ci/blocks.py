@@ -429,7 +429,10 @@ def main() -> int:
     # Nobody's account and nobody's settings.
     os.environ |= {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
     os.environ |= {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nobody"}
-    book = Book(Path(sys.argv[1] if len(sys.argv) > 1 else "target/debug/shiftgate").absolute())
+    cli = Path(sys.argv[1] if len(sys.argv) > 1 else "target/debug/shiftgate").absolute()
+    if not cli.exists():
+        raise SystemExit(f"there is no {cli}: cargo build")
+    book = Book(cli)
     wrong = [each for path in PAGES for each in book.page(path)]
     for each in dict.fromkeys(wrong):
         print(each)
