@@ -9,11 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
+from cfn import load, nodes, text
 
 EXAMPLES = Path("examples")
-# Where hooks are named for people to copy. .ci/readme.py sees to the README.
-DOCUMENTS = [Path("docs/controllers.md"), Path("docs/ecs.md"), Path("docs/tutorial.md"), *sorted(Path("docs/how-to").glob("*.md"))]
+# Where hooks are named for people to copy. .ci/blocks.py looks closer at the blocks of these pages.
+DOCUMENTS = [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]
 
 # Which function answers for which event.
 STAGE_OF_EVENT = {
@@ -36,49 +36,6 @@ STACK = "shiftgate"
 
 
 # ---- templates
-
-
-class Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms: !Ref, !Sub and so on become {"Ref": ...}, {"Fn::Sub": ...}."""
-
-
-def intrinsic(loader: Loader, suffix: str, node: yaml.Node):
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        value = loader.construct_mapping(node, deep=True)
-    return {suffix if suffix == "Ref" else f"Fn::{suffix}": value}
-
-
-Loader.add_multi_constructor("!", intrinsic)
-
-
-def load(path: Path):
-    return yaml.load(path.read_text(), Loader)  # a SafeLoader with more tags
-
-
-def text(value, names: dict[str, str]) -> str:
-    """A plain string, !Ref or !Sub with these names put in."""
-    if isinstance(value, dict):
-        if value.keys() == {"Ref"}:
-            return names.get(value["Ref"], f"${{{value['Ref']}}}")
-        value = value.get("Fn::Sub", "")
-    if not isinstance(value, str):
-        return ""
-    return re.sub(r"\$\{([\w:]+)\}", lambda found: names.get(found[1], found[0]), value)
-
-
-def nodes(value, path=()):
-    """Every value in a document, with the keys that lead to it."""
-    yield path, value
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from nodes(inner, (*path, key))
-    elif isinstance(value, list):
-        for position, inner in enumerate(value):
-            yield from nodes(inner, (*path, position))
 
 
 def functions(template, stack: str) -> set[str]:
@@ -108,6 +65,7 @@ class Checker:
     def __init__(self, template: Path):
         ours = load(template)
         self.functions = functions(ours, STACK)
+        self.of_the_lab = functions(ours, "lab")
         self.exports = exports(ours, STACK)
         for path in EXAMPLES.glob("*/template.yaml"):
             # One example may import what another exports: the default of its parameter is that example's folder.
@@ -135,16 +93,15 @@ class Checker:
         if name not in self.exports:
             self.error(where, f"imports {name}, which no template exports")
 
-    def appspec(self, path: Path) -> None:
-        hooks = load(path).get("Hooks", [])
+    def appspec(self, path, appspec) -> None:
+        hooks = appspec.get("Hooks", [])
         if not hooks:
             self.error(path, "has no Hooks")
         for hook in hooks:
             for event, name in hook.items():
                 self.event(path, event, name, {})
 
-    def template(self, path: Path) -> None:
-        template = load(path)
+    def template(self, path, template) -> None:
         names = defaults(template)
         for keys, value in nodes(template):
             if keys[-1:] == ("Fn::ImportValue",):
@@ -166,16 +123,16 @@ class Checker:
         for found in FUNCTION_NAME.findall(path.read_text()):
             name = PLACEHOLDER.sub(STACK, found)
             # A pattern such as CodeDeployHook_* and the part that a script replaces are no names of functions.
-            if name not in self.functions and not name.endswith(f"_{STACK}") and name != f"CodeDeployHook_{STACK}_":
+            if name not in self.functions | self.of_the_lab and not name.endswith(f"_{STACK}") and name != f"CodeDeployHook_{STACK}_":
                 self.error(path, f"names {found}, which template.yaml does not make")
 
     def folder(self, folder: Path) -> None:
         before = self.named
         for path in sorted(each for each in folder.rglob("*") if each.is_file()):
             if path.name.startswith("appspec."):
-                self.appspec(path)
+                self.appspec(path, load(path))
             elif path.name == "template.yaml":
-                self.template(path)
+                self.template(path, load(path))
             elif path.suffix == ".json":
                 json.loads(path.read_text())
             self.any_text(path)
