@@ -2,6 +2,7 @@
 
 pub mod backtest;
 pub mod bench;
+mod browser;
 pub mod doctor;
 pub mod doubts;
 pub mod explain;

@@ -5,6 +5,7 @@ mod account;
 mod commands;
 mod functions;
 mod ledger;
+mod panel;
 mod plot;
 mod show;
 
@@ -41,9 +42,8 @@ enum Command {
         /// Who carries the deployment out
         #[arg(long, value_enum, default_value_t = Controller::Codedeploy, conflicts_with = "scenario")]
         controller: Controller,
-        /// Where to write the report as a page for the browser
-        #[arg(long, value_name = "FILE")]
-        html: Option<PathBuf>,
+        #[command(flatten)]
+        how: commands::trial::How,
         /// Print the scenarios, and what each is about
         #[arg(long, exclusive = true)]
         list: bool,
@@ -254,10 +254,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     };
     match arguments.command {
         Command::Try { list: true, .. } => commands::trial::list(&functions::project()?),
-        Command::Try { scenario, controller, html, list: false } => {
+        Command::Try { scenario, controller, how, list: false } => {
             let file = commands::trial::file(&functions::project()?, scenario.as_deref(), controller)?;
             let (project, binaries) = found()?;
-            commands::trial::run(&project, &binaries, &file, html.as_deref()).await
+            commands::trial::run(&project, &binaries, &file, &how).await
         }
         Command::Report(arguments) => commands::report::run(&arguments),
         Command::Run { list_doubts: true, .. } => Ok(commands::doubts::list()),

@@ -50,12 +50,18 @@ pub fn evidence(gate: &Judged) -> String {
     lines.join("\n")
 }
 
-/// The height of a chance. Evidence beyond the plot ends at its top.
+/// The height of a chance.
 fn eighths(chance: f64, limit: f64) -> usize {
+    eighths_of(chance, limit, LIMIT, LINES)
+}
+
+/// How far a chance goes on a logarithmic scale, in eighths of a cell, where its limit is after `at` cells and there are
+/// `most`. Evidence beyond them ends there.
+pub fn eighths_of(chance: f64, limit: f64, at: usize, most: usize) -> usize {
     let share = chance.ln() / limit.ln();
-    let height = (share * (8 * LIMIT) as f64).clamp(0.0, (8 * LINES) as f64);
+    let eighths = (share * (8 * at) as f64).clamp(0.0, (8 * most) as f64).round() as usize;
     // At or above the line only what is at or above the limit.
-    if chance > limit { (height.round() as usize).min(8 * LIMIT - 1) } else { height.round() as usize }
+    if chance > limit { eighths.min(8 * at - 1) } else { eighths }
 }
 
 #[cfg(test)]

@@ -5,20 +5,42 @@ use std::io::Write;
 use std::time::Duration;
 
 use console::style;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::Value;
 use shiftgate::verdict::ByChance;
 use shiftgate_lab::codedeploy::{self, Creator, EventStatus};
 use shiftgate_lab::ecs::EcsHappening;
-use shiftgate_lab::traffic::Stats;
 use shiftgate_lab::underway::Happening;
 use shiftgate_lab::world::Progress;
 use tokio::time::Instant;
+
+use crate::panel::{MARGIN, Panel, wrapped};
 
 /// Prints a line.
 pub fn line(text: &str) {
     // Whoever reads may have seen enough, as `head` has.
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a paragraph; on a terminal its lines are made anew.
+pub fn paragraph(text: &str) {
+    if console::user_attended() {
+        prose(&text.split_whitespace().collect::<Vec<_>>().join(" "));
+    } else {
+        line(text.trim());
+    }
+}
+
+/// Prints paragraphs; on a terminal no word is broken, except in tables.
+pub fn prose(text: &str) {
+    let is_terminal = console::user_attended();
+    for paragraph in text.lines() {
+        if is_terminal && !paragraph.starts_with('|') {
+            line(&wrapped(paragraph, console::Term::stdout().size().1.into(), 0));
+        } else {
+            line(paragraph);
+        }
+    }
 }
 
 /// Prints an error.
@@ -122,11 +144,12 @@ impl Cells {
     }
 }
 
-/// The live view of a deployment: a bar of the weights at the bottom, what happened above it.
+/// The live view of a deployment: what happened, and below it on a terminal how it stands. Elsewhere nothing is redrawn.
 pub struct Live {
-    bar: ProgressBar,
-    stage: &'static str,
-    stats: Stats,
+    /// Where how it stands is drawn, if anywhere.
+    bar: Option<ProgressBar>,
+    panel: Panel,
+    started: Instant,
     /// What the last look saw; the same again is not worth a line.
     last_look: String,
     /// Why green was held last; to go on holding it is not worth a line.
@@ -136,15 +159,19 @@ pub struct Live {
 impl Live {
     /// Starts the view.
     pub fn new() -> Self {
-        let bar = ProgressBar::new(100);
-        let template = "  blue {bar:30.green/blue} green {pos:>3} %  {msg}";
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style.progress_chars("██░"));
-        bar.enable_steady_tick(Duration::from_millis(200));
+        // Lines are written over, not taken away first, which flickers.
+        let place = MultiProgress::new();
+        place.set_move_cursor(true);
+        let bar = place.add(ProgressBar::no_length());
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            bar.set_style(style);
+        }
+        // It is drawn on standard error; what happens is printed on standard output.
+        let bar = (console::user_attended() && !bar.is_hidden()).then_some(bar);
         Self {
             bar,
-            stage: "starting",
-            stats: Stats::default(),
+            panel: Panel::default(),
+            started: Instant::now(),
             last_look: String::new(),
             last_held: String::new(),
         }
@@ -155,15 +182,29 @@ impl Live {
         match progress {
             Progress::Happening(happening) => self.happening(happening),
             Progress::Log(line) => self.log(line),
-            Progress::Users(stats) => self.stats = *stats,
+            Progress::Users(stats) => self.panel.users(self.seconds(), *stats),
         }
-        let Stats { sent, errors, failed, .. } = self.stats;
-        self.bar.set_message(format!("{}  {sent} requests, {} bad", self.stage, errors + failed));
     }
 
-    /// Takes the bar away.
-    pub fn finish(&self) {
-        self.bar.finish_and_clear();
+    /// Draws anew how it stands, where that is shown; to be called often, whether something happened or not.
+    pub fn draw(&self) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(self.panel.lines(self.seconds(), columns()).join("\n"));
+        }
+    }
+
+    /// Leaves it as it stood in the end.
+    pub fn finish(&mut self) {
+        self.panel.is_over = true;
+        self.draw();
+        if let Some(bar) = &self.bar {
+            bar.abandon();
+            eprintln!();
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
     }
 
     fn happening(&mut self, happening: &Happening) {
@@ -175,7 +216,9 @@ impl Live {
 
     fn of_ecs(&mut self, happening: &EcsHappening) {
         match happening {
-            EcsHappening::Stage { stage, ended: false, .. } => self.stage = stage.as_str(),
+            EcsHappening::Stage { stage, ended: false, .. } => {
+                stage.as_str().clone_into(&mut self.panel.stage);
+            }
             EcsHappening::Weight { test: false, green, .. } => self.weight(*green),
             EcsHappening::Started { deployment } => {
                 self.say(&format!("ECS starts service deployment {}", last_part(deployment)));
@@ -190,14 +233,16 @@ impl Live {
     }
 
     fn weight(&mut self, green: f64) {
-        self.bar.set_position(green.round() as u64);
+        self.panel.green = green;
         self.say(&format!("traffic   {} {:>3} % green", weight_bar(green), green.round()));
     }
 
     fn of_codedeploy(&mut self, happening: &codedeploy::Happening) {
         use codedeploy::Happening;
         match happening {
-            Happening::Event { event, status: EventStatus::InProgress, .. } => self.stage = event,
+            Happening::Event { event, status: EventStatus::InProgress, .. } => {
+                (*event).clone_into(&mut self.panel.stage);
+            }
             Happening::Weight { green, .. } => self.weight(*green),
             Happening::Started { deployment, creator: Creator::Rollback } => {
                 self.say(&format!("CodeDeploy rolls back with deployment {deployment}"));
@@ -224,6 +269,7 @@ impl Live {
                 self.say(&format!("{stage} {shown}: {}", text("reason")));
             }
             "look" => {
+                self.panel.look(line);
                 let seen = look(line);
                 if seen != self.last_look {
                     self.say(&format!("{stage} {}", style(&seen).dim()));
@@ -245,10 +291,18 @@ impl Live {
     }
 
     fn say(&self, text: &str) {
-        let seconds = self.bar.elapsed().as_secs_f64();
-        // `suspend` prints where there is no terminal, too.
-        self.bar.suspend(|| println!("{seconds:6.1} s  {text}"));
+        let text = format!("{:6.1} s  {text}", self.seconds());
+        match &self.bar {
+            // In one go with how it stands, so that nothing flickers.
+            Some(bar) => bar.println(wrapped(&text, columns(), MARGIN)),
+            None => line(&text),
+        }
     }
+}
+
+/// How wide the terminal is.
+fn columns() -> usize {
+    console::Term::stderr().size().1.into()
 }
 
 /// An ARN's last part.

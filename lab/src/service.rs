@@ -30,6 +30,11 @@ impl Label {
             Self::Green => "Green",
         }
     }
+
+    /// The version of that name.
+    pub(crate) fn named(name: &[u8]) -> Option<Self> {
+        [Self::Blue, Self::Green].into_iter().find(|label| label.as_str().as_bytes() == name)
+    }
 }
 
 /// The tasks of one version.
@@ -145,6 +150,7 @@ impl Service {
                 id: format!("10.0.{}.{}", number / 250, 1 + number % 250),
                 address: application.address(),
                 zone: format!("{REGION}{}", ["a", "b", "c"][set.desired() % 3]),
+                version: set.label,
             };
             if let Some(balancer) = &self.balancer {
                 balancer.register(&set.target_group, target.clone()).map_err(io::Error::other)?;

@@ -17,7 +17,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::load_balancer::VERSION;
 use crate::load_balancer::http::client;
+use crate::service::Label;
 
 /// Requests that wait for their answers at most; more are dropped, so that a dead service cannot fill the memory.
 const MOST_IN_FLIGHT: usize = 2_000;
@@ -51,6 +53,27 @@ pub struct Stats {
     pub failed: u64,
     /// Not sent, because 2,000 were under way.
     pub dropped: u64,
+    /// Those of them that the old version had to answer.
+    pub blue: Served,
+    /// Those of them that the new version had to answer.
+    pub green: Served,
+}
+
+/// What users got of one version. Requests that are under way, and those that reached no version, are not among them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Requests, answered well or not.
+    pub requests: u64,
+    /// Of them answered with an error, also by the balancer in the version's stead, or broken off.
+    pub bad: u64,
+}
+
+impl Sub for Served {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self { requests: self.requests - earlier.requests, bad: self.bad - earlier.bad }
+    }
 }
 
 impl Sub for Stats {
@@ -63,6 +86,8 @@ impl Sub for Stats {
             errors: self.errors - earlier.errors,
             failed: self.failed - earlier.failed,
             dropped: self.dropped - earlier.dropped,
+            blue: self.blue - earlier.blue,
+            green: self.green - earlier.green,
         }
     }
 }
@@ -74,6 +99,55 @@ struct Counters {
     errors: AtomicU64,
     failed: AtomicU64,
     dropped: AtomicU64,
+    blue: ServedCounters,
+    green: ServedCounters,
+}
+
+#[derive(Debug, Default)]
+struct ServedCounters {
+    requests: AtomicU64,
+    bad: AtomicU64,
+}
+
+impl Counters {
+    fn count(&self, answer: Answer) {
+        let counter = match answer.how {
+            Answered::Ok => &self.ok,
+            Answered::Error => &self.errors,
+            Answered::Not => &self.failed,
+        };
+        counter.fetch_add(1, Ordering::SeqCst);
+        let served = match answer.by {
+            Some(Label::Blue) => &self.blue,
+            Some(Label::Green) => &self.green,
+            None => return,
+        };
+        served.requests.fetch_add(1, Ordering::SeqCst);
+        if answer.how != Answered::Ok {
+            served.bad.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl ServedCounters {
+    /// Bad ones are read first, so that there are never more of them than requests.
+    fn read(&self) -> Served {
+        let bad = self.bad.load(Ordering::SeqCst);
+        Served { requests: self.requests.load(Ordering::SeqCst), bad }
+    }
+}
+
+/// How a request was answered, and by which version, if it reached one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// How.
+    pub how: Answered,
+    /// By which version; by neither when the balancer had no target for it.
+    pub by: Option<Label>,
+}
+
+impl Answer {
+    const NONE: Self = Self { how: Answered::Not, by: None };
 }
 
 /// How a request was answered.
@@ -97,12 +171,8 @@ impl Traffic {
         Self::of(requests_per_second, move || {
             let (client, uri) = (client.clone(), uri.as_ref().ok().cloned());
             async move {
-                let Some(uri) = uri else { return Answered::Not };
-                match ask(&client, uri).await {
-                    Ok(status) if status < 500 => Answered::Ok,
-                    Ok(_) => Answered::Error,
-                    Err(_) => Answered::Not,
-                }
+                let Some(uri) = uri else { return Answer::NONE };
+                ask(&client, uri).await.unwrap_or(Answer::NONE)
             }
         })
     }
@@ -115,7 +185,7 @@ impl Traffic {
         request: impl Fn() -> Request + Send + Sync + 'static,
     ) -> Self
     where
-        Request: Future<Output = Answered> + Send + 'static,
+        Request: Future<Output = Answer> + Send + 'static,
     {
         let (rate, rates) = watch::channel(requests_per_second);
         let counters = Arc::new(Counters::default());
@@ -136,8 +206,9 @@ impl Traffic {
         let errors = self.counters.errors.load(Ordering::SeqCst);
         let failed = self.counters.failed.load(Ordering::SeqCst);
         let dropped = self.counters.dropped.load(Ordering::SeqCst);
+        let (blue, green) = (self.counters.blue.read(), self.counters.green.read());
         let sent = self.counters.sent.load(Ordering::SeqCst);
-        Stats { sent, ok, errors, failed, dropped }
+        Stats { sent, ok, errors, failed, dropped, blue, green }
     }
 }
 
@@ -146,7 +217,7 @@ async fn send_for_ever<Request>(
     mut rates: watch::Receiver<f64>,
     counters: Arc<Counters>,
 ) where
-    Request: Future<Output = Answered> + Send + 'static,
+    Request: Future<Output = Answer> + Send + 'static,
 {
     let mut in_flight = JoinSet::new();
     let mut next = Instant::now();
@@ -172,7 +243,7 @@ fn draw_gap(requests_per_second: f64) -> Duration {
 
 fn send<Request>(in_flight: &mut JoinSet<()>, request: impl Fn() -> Request, counters: &Arc<Counters>)
 where
-    Request: Future<Output = Answered> + Send + 'static,
+    Request: Future<Output = Answer> + Send + 'static,
 {
     while in_flight.try_join_next().is_some() {}
     if in_flight.len() >= MOST_IN_FLIGHT {
@@ -182,21 +253,22 @@ where
     counters.sent.fetch_add(1, Ordering::SeqCst);
     let (request, counters) = (request(), Arc::clone(counters));
     in_flight.spawn(async move {
-        let counter = match tokio::time::timeout(PATIENCE, request).await {
-            Ok(Answered::Ok) => &counters.ok,
-            Ok(Answered::Error) => &counters.errors,
-            Ok(Answered::Not) | Err(_) => &counters.failed,
-        };
-        counter.fetch_add(1, Ordering::SeqCst);
+        counters.count(tokio::time::timeout(PATIENCE, request).await.unwrap_or(Answer::NONE));
     });
 }
 
-/// The answer's status, once its body is there too.
-async fn ask(client: &Requests, uri: Uri) -> Result<u16, Box<dyn std::error::Error + Send + Sync>> {
+/// How it was answered, once the body is there too; an error when there was no answer at all.
+async fn ask(client: &Requests, uri: Uri) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
     let response = client.get(uri).await?;
-    let status = response.status().as_u16();
-    response.into_body().collect().await?;
-    Ok(status)
+    let by = response.headers().get(VERSION).and_then(|name| Label::named(name.as_bytes()));
+    let is_good = response.status().as_u16() < 500;
+    let is_whole = response.into_body().collect().await.is_ok();
+    let how = match (is_whole, is_good) {
+        (false, _) => Answered::Not,
+        (true, true) => Answered::Ok,
+        (true, false) => Answered::Error,
+    };
+    Ok(Answer { how, by })
 }
 
 #[cfg(test)]

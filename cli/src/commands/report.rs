@@ -57,9 +57,11 @@ pub fn run(arguments: &Arguments) -> Result<bool> {
     Ok(true)
 }
 
-/// Writes the report of a scenario, if it came to a verdict.
-pub fn write(played: &Played, html: &Path) -> Result<()> {
-    played.evidence().map_or(Ok(()), |evidence| save(&evidence, html))
+/// Writes the report of a scenario, if it came to a verdict; says whether it did.
+pub fn write(played: &Played, html: &Path) -> Result<bool> {
+    let Some(evidence) = played.evidence() else { return Ok(false) };
+    save(&evidence, html)?;
+    Ok(true)
 }
 
 /// Writes a page.

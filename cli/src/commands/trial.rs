@@ -1,14 +1,15 @@
 //! `try`: one scenario, live, with the report at the end.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use shiftgate::report::markdown;
 use shiftgate_lab::world::{self, Played};
 use tokio::sync::mpsc;
 
-use super::report;
 use super::scenarios::{name, read};
+use super::{browser, report};
 use crate::Controller;
 use crate::show::{self, Live};
 
@@ -64,31 +65,69 @@ fn files(project: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// How long a frame of the live view stands.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// Where the page is written that is opened and not wanted anywhere.
+const PAGE: &str = "target/try.html";
+
+/// What to do with the report, besides printing it.
+#[derive(clap::Args)]
+pub struct How {
+    /// Where to write the report as a page for the browser
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Open that page in the browser; without `--html` it is target/try.html
+    #[arg(long)]
+    open: bool,
+}
+
 /// Plays a scenario, and writes its report where that is asked for; false when it did not end as it must.
-pub async fn run(project: &Path, binaries: &Path, file: &Path, html: Option<&Path>) -> Result<bool> {
+pub async fn run(project: &Path, binaries: &Path, file: &Path, how: &How) -> Result<bool> {
     let scenario = read(file)?;
-    show::line(scenario.about.trim());
+    show::paragraph(&scenario.about);
     show::line("");
     let (sender, mut progress) = mpsc::unbounded_channel();
     let spectator = tokio::spawn(async move {
         let mut live = Live::new();
-        while let Some(step) = progress.recv().await {
-            live.show(&step);
+        let mut frames = tokio::time::interval(FRAME);
+        loop {
+            tokio::select! {
+                step = progress.recv() => match step {
+                    Some(step) => live.show(&step),
+                    None => break,
+                },
+                _ = frames.tick() => live.draw(),
+            }
         }
         live.finish();
     });
     let played = world::play(&scenario, project, binaries, sender).await?;
     spectator.await?;
     tell(&played, &name(file));
-    if let Some(html) = html {
-        report::write(&played, html)?;
-        show::line(&format!("\nThe report as a page: {}", html.display()));
-    }
+    page(&played, project, how).await?;
     let differences = scenario.expect.as_ref().map(|expect| played.differences(expect)).unwrap_or_default();
     for difference in &differences {
         show::error(&format!("not as expected: {difference}"));
     }
     Ok(differences.is_empty())
+}
+
+/// Writes the report as a page, and opens it, where that is asked for. That there is no browser changes nothing of how it ends.
+async fn page(played: &Played, project: &Path, how: &How) -> Result<()> {
+    let usual = || how.open.then(|| project.join(PAGE));
+    let Some(page) = how.html.clone().or_else(usual) else { return Ok(()) };
+    if !report::write(played, &page)? {
+        show::error("there is no page: no function came to a verdict");
+        return Ok(());
+    }
+    show::line(&format!("\nThe report as a page: {}", page.display()));
+    if how.open
+        && let Err(why) = browser::open(&page).await
+    {
+        show::error(&format!("{why:#}; open the page yourself"));
+    }
+    Ok(())
 }
 
 fn tell(played: &Played, scenario: &str) {
@@ -98,9 +137,9 @@ fn tell(played: &Played, scenario: &str) {
         _ => "  cargo run -- try                       the usual one: a canary that answers with errors",
     };
     if let Some(evidence) = played.evidence() {
-        show::line(&format!("\n{}", markdown(&evidence)));
+        show::prose(&format!("\n{}\n", markdown(&evidence)));
     }
-    show::line(&ended(played));
+    show::prose(&ended(played));
     show::line(&format!(
         "\nThis was {FOLDER}/{scenario}.yaml, with the real function binaries. Go on:
 {other}

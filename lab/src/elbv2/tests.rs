@@ -16,6 +16,7 @@ use super::*;
 use crate::load_balancer::{
     Condition, HealthCheck, ListenerKind, LoadBalancerSpec, RuleSpec, Target, TargetGroupSpec,
 };
+use crate::service::Label;
 
 /// A balancer, and the SDK's client for the API that describes it.
 struct World {
@@ -196,7 +197,15 @@ async fn describes_target_health() {
     let World { balancer, client, .. } = &world;
     let address = ([127, 0, 0, 1], 9).into();
     balancer
-        .register("green", Target { id: "10.0.1.7".to_owned(), address, zone: "eu-west-1a".to_owned() })
+        .register(
+            "green",
+            Target {
+                id: "10.0.1.7".to_owned(),
+                address,
+                zone: "eu-west-1a".to_owned(),
+                version: Label::Green,
+            },
+        )
         .unwrap();
     let arn = &balancer.target_group("green").unwrap().arn;
     let all = client.describe_target_health().target_group_arn(arn).send().await.unwrap();

@@ -18,8 +18,9 @@ pub use meter::Meter;
 use crate::account::Account;
 use crate::codedeploy::{AutoRollback, FunctionTarget, Group, Target, Versions};
 use crate::past::FunctionPast;
+use crate::service::Label;
 use crate::site::{Controller, Site, SiteSpec, past, put_policy};
-use crate::traffic::{Answered, Traffic};
+use crate::traffic::{self, Answered, Traffic};
 use crate::underway::Version;
 
 /// Alias of all functions.
@@ -29,13 +30,17 @@ impl AliasedFunction {
     /// Users who invoke the alias so many times a second.
     pub fn users(self: &Arc<Self>, requests_per_second: f64) -> Traffic {
         let function = Arc::clone(self);
+        // What is behind the alias when they begin is the old version.
+        let old = self.live();
         Traffic::of(requests_per_second, move || {
-            let function = Arc::clone(&function);
+            let (function, old) = (Arc::clone(&function), old.clone());
             async move {
                 match function.invoke(Some(&function.alias), b"{}").await {
-                    Ok(answer) if !answer.failed => Answered::Ok,
-                    Ok(_) => Answered::Error,
-                    Err(_) => Answered::Not,
+                    Ok(answer) => traffic::Answer {
+                        how: if answer.failed { Answered::Error } else { Answered::Ok },
+                        by: Some(if answer.version == old { Label::Blue } else { Label::Green }),
+                    },
+                    Err(_) => traffic::Answer { how: Answered::Not, by: None },
                 }
             }
         })

@@ -11,6 +11,7 @@ use crate::cloudwatch::{CloudWatch, Protocol};
 use crate::doubts::VersionMetrics;
 use crate::lambda::{Lambda, function_arn};
 use crate::load_balancer::http::testing::eventually;
+use crate::traffic::Served;
 
 const ALL: [(&str, &str); 3] =
     [("FunctionName", "shop"), ("Resource", "shop:live"), ("ExecutedVersion", "1")];
@@ -116,10 +117,11 @@ async fn the_alias_chooses_by_weight() {
 async fn users_invoke_the_alias_and_see_its_errors() {
     let (cloudwatch, function) = shop();
     let users = function.users(500.0);
-    eventually("answers", async || users.stats().ok >= 20).await;
-    assert_eq!(users.stats().errors, 0);
+    eventually("answers", async || users.stats().ok >= 20 && users.stats().blue.requests >= 20).await;
+    let stats = users.stats();
+    assert_eq!((stats.errors, stats.green, stats.blue.bad), (0, Served::default(), 0));
     function.shift("1", "2", 1.0).unwrap();
-    eventually("errors", async || users.stats().errors >= 20).await;
+    eventually("errors", async || users.stats().errors >= 20 && users.stats().green.bad >= 20).await;
     drop(users);
     let of_two = [ALL[0], ALL[1], ("ExecutedVersion", "2")];
     assert!(read(&cloudwatch, "Errors", "Sum", &of_two) >= Some(20.0));

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 pub use self::health::{HealthCheck, Matcher};
 pub use self::listener::{Listener, ListenerKind};
 pub use self::metrics::Recorder;
+pub(crate) use self::proxy::VERSION;
 pub use self::rule::{Condition, Rule, RuleSpec};
 pub use self::target_group::{Target, TargetGroup, TargetGroupSpec, TargetHealth, TargetState};
 

@@ -37,6 +37,10 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
+/// Tells the lab's users which version a request went to, whoever answered it: an error of the balancer itself names no version
+/// otherwise. AWS has no such header, and nothing but the lab's users reads it.
+pub(crate) const VERSION: HeaderName = HeaderName::from_static("x-lab-version");
+
 /// What every request of a listener needs.
 struct Proxy {
     listener: Arc<Listener>,
@@ -62,7 +66,10 @@ impl Proxy {
         };
         let place = Place { target_group: &group.dimension, zone: &target.zone };
         self.meter.request(place);
-        self.ask(place, &target, request).await.unwrap_or_else(|status| self.own_error(status))
+        let mut response =
+            self.ask(place, &target, request).await.unwrap_or_else(|status| self.own_error(status));
+        response.headers_mut().insert(VERSION, HeaderValue::from_static(target.version.as_str()));
+        response
     }
 
     /// The target's answer, or the status that the balancer gives in its stead.

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::health::{Failure, HealthCheck, Opinion, Record};
+use crate::service::Label;
 
 /// What a target group is to be like.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct Target {
     pub address: SocketAddr,
     /// Its availability zone, such as `eu-west-1a`.
     pub zone: String,
+    /// Which version runs there. AWS does not know; the lab's users are told, see `VERSION`.
+    pub version: Label,
 }
 
 /// The state of a target, as `DescribeTargetHealth` names it.
@@ -265,7 +268,12 @@ mod tests {
     }
 
     fn target(id: &str) -> Target {
-        Target { id: id.to_owned(), address: ([127, 0, 0, 1], 80).into(), zone: "eu-west-1a".to_owned() }
+        Target {
+            id: id.to_owned(),
+            address: ([127, 0, 0, 1], 80).into(),
+            zone: "eu-west-1a".to_owned(),
+            version: Label::Green,
+        }
     }
 
     fn states(group: &TargetGroup) -> Vec<(String, &'static str, Option<&'static str>)> {

@@ -4,6 +4,8 @@ use std::time::Duration;
 use super::http::testing::{eventually, get};
 use super::*;
 use crate::application::{Application, Behaviour};
+use crate::service::Label;
+use crate::traffic::{Served, Traffic};
 
 /// Everything that was recorded: metric, dimensions, value.
 #[derive(Default)]
@@ -51,8 +53,13 @@ fn group(name: &str) -> TargetGroupSpec {
     TargetGroupSpec { name: name.to_owned(), health_check, deregistration_delay: Duration::ZERO }
 }
 
-fn target(application: &Application) -> Target {
-    Target { id: "10.0.0.1".to_owned(), address: application.address(), zone: "eu-west-1a".to_owned() }
+fn target(version: Label, application: &Application) -> Target {
+    Target {
+        id: "10.0.0.1".to_owned(),
+        address: application.address(),
+        zone: "eu-west-1a".to_owned(),
+        version,
+    }
 }
 
 fn fast() -> Behaviour {
@@ -77,8 +84,8 @@ async fn world() -> World {
     let balancer = LoadBalancer::start(spec, recorded.recorder()).await.unwrap();
     let blue = Application::start("blue", fast()).await.unwrap();
     let green = Application::start("green", fast()).await.unwrap();
-    balancer.register("blue", target(&blue)).unwrap();
-    balancer.register("green", target(&green)).unwrap();
+    balancer.register("blue", target(Label::Blue, &blue)).unwrap();
+    balancer.register("green", target(Label::Green, &green)).unwrap();
     let world = World { balancer, recorded, blue, green };
     world.wait_for("blue", TargetState::Healthy).await;
     world
@@ -101,6 +108,34 @@ impl World {
     fn sum(&self, metric: &str, group: &str) -> f64 {
         self.recorded.sum(metric, "LoadBalancer,TargetGroup", group)
     }
+}
+
+#[tokio::test]
+async fn users_learn_which_version_they_got_whoever_answers() {
+    let world = world().await;
+    world.shift(50, 50);
+    world.wait_for("green", TargetState::Healthy).await;
+    let users = Traffic::start(world.balancer.production_address(), 500.0);
+    eventually("both answer", async || {
+        let stats = users.stats();
+        stats.blue.requests >= 20 && stats.green.requests >= 20
+    })
+    .await;
+    let stats = users.stats();
+    assert_eq!((stats.blue.bad, stats.green.bad), (0, 0));
+
+    world.green.set(Behaviour { errors: 1.0, ..fast() });
+    eventually("green's errors", async || users.stats().green.bad >= 20).await;
+    // Nobody but the balancer can answer now.
+    world.green.set(Behaviour { accepting: false, ..fast() });
+    world.blue.set(Behaviour { accepting: false, ..fast() });
+    eventually("blue's errors", async || users.stats().blue.bad >= 20).await;
+
+    let (all, blue, green) = (users.stats(), users.stats().blue, users.stats().green);
+    assert!(blue.bad <= blue.requests && green.bad <= green.requests, "{blue:?} {green:?}");
+    assert!(blue.bad > 0 && all.errors > 0);
+    let seconds = Served { requests: 5, bad: 3 } - Served { requests: 2, bad: 1 };
+    assert_eq!(seconds, Served { requests: 3, bad: 2 });
 }
 
 #[tokio::test]
