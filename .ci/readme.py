@@ -8,7 +8,7 @@ from pathlib import Path
 # without --release: a release build of all that the CLI needs takes longer than the rest.
 ELSEWHERE = re.compile(
     r"sam deploy|sam build$|rustup |aws |cargo run --release -- bench |cargo run -- backtest --deployment-group "
-    r"|cargo run -- (verdicts|explain|doctor|watch) "
+    r"|cargo run -- (verdicts|explain|doctor|init|watch) "
 )
 # What somebody who follows the README types. Everything else in its sh blocks is not ours.
 OURS = re.compile(r"cargo |sam |rustup |aws ")

@@ -123,3 +123,29 @@ fn quoted(text: &str) -> String {
     }
     format!("'{}'", text.replace('\'', r"'\''"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_has_its_hooks() {
+        let arn = "arn:aws:ecs:eu-west-1:123456789012:service/shop/orders";
+        let told = [Way::CodeDeploy, Way::Lambda, Way::Ecs, Way::Rolling].map(|way| {
+            let Hooks { sentence, block } = Hooks::of(way, "dev", arn);
+            format!("{sentence}\n\n{block}\n\nfunctions: {}", functions(way, "dev").join(", "))
+        });
+        insta::assert_snapshot!(told.join("\n\n---\n\n"));
+    }
+
+    #[test]
+    fn the_next_commands_are_for_a_shell() {
+        let next = next(("my shop", "orders"), "it's.yaml", &"#".repeat(STANDARD + 1), "dev");
+        let expect = [
+            r"shiftgate policy check 'it'\''s.yaml'",
+            r"aws ssm put-parameter --name /shiftgate/my_x20_shop/orders --type String --tier Advanced --overwrite --value 'file://it'\''s.yaml'",
+            "shiftgate doctor 'my shop/orders' --stack dev",
+        ];
+        assert_eq!(next, expect);
+    }
+}

@@ -212,12 +212,17 @@ pub mod tests {
 
     use super::*;
 
-    /// A service with so many requests in each minute of each hour, one in a hundred of which is bad for each comparison.
+    /// A service with so many requests in each minute of each hour, one in a hundred of which is a server error, and one slow.
     pub fn service(hours: &[f64]) -> Measured {
-        let past = |bad: f64| -> Vec<Past> {
-            let count = |of: f64| Count { of, bad: (of * bad).round() };
-            let minute = |of: f64| Past { total: (of > 0.0).then(|| count(of)), zones: Vec::new() };
-            hours.iter().flat_map(|of| (0..HOUR).map(|_| minute(*of)).collect::<Vec<_>>()).collect()
+        let past = |ratio: f64| -> Vec<Past> {
+            let (mut sum, mut told) = (0.0, 0.0);
+            let mut minute = |of: f64| {
+                sum += of * ratio;
+                let bad = (sum - told).floor();
+                told += bad;
+                Past { total: (of > 0.0).then_some(Count { of, bad }), zones: Vec::new() }
+            };
+            hours.iter().flat_map(|of| std::iter::repeat_n(*of, HOUR)).map(&mut minute).collect()
         };
         let counted = [("server errors", 0.01), ("connection errors", 0.0), ("slow requests", 0.01)];
         Measured {

@@ -19,7 +19,7 @@ use super::measured::{Hour, Hours, Measured};
 /// Where an editor finds what the keys are, as seen from the project's folder.
 const SCHEMA: &str = "docs/policy.schema.json";
 /// Width of the comments.
-const WIDTH: usize = 100;
+const WIDTH: usize = 120;
 /// Minutes of bake that are tried where the default finds too little. CodeDeploy leaves time for 48.
 const BAKES: [u64; 4] = [10, 20, 30, 45];
 
@@ -203,8 +203,8 @@ pub fn outlooks(plan: &Plan, measured: &Measured) -> Vec<String> {
     let mut lines = vec![format!(
         "What a release finds in {}, in {} of shift and {} of bake:",
         if hours.number > 1 { "a usual hour" } else { "such an hour" },
-        several((shift.as_secs() / 60) as usize, "minute"),
-        plan.bake_for.as_secs() / 60
+        several(minutes(shift) as usize, "minute"),
+        minutes(plan.bake_for)
     )];
     let said =
         |hour: &Hour| found(plan, measured, hour).into_iter().map(|found| format!("  {}", found.said()));
@@ -233,24 +233,23 @@ fn outage(plan: &Plan, measured: &Measured, hours: &Hours) -> String {
 }
 
 fn suggestions(suggested: &Suggested, measured: &Measured, text: &mut Text) {
+    let first = measured.counted.first().map(|counted| counted.gate.as_str()).unwrap_or_default();
+    let tried = BAKES.map(|minutes| minutes.to_string()).join(", ");
     if let Some(ms) = suggested.slow_ms {
         slow_requests(ms, text);
     }
     if let Some(bake) = suggested.bake {
-        let minutes = bake.as_secs() / 60;
         text.line("");
         text.comment(&format!(
-            "{} minutes by default, which is too short for this traffic: server errors could grow more than tenfold unseen. Of {} this is the shortest that is not.",
-            defaults::BAKE.as_secs() / 60,
-            BAKES.map(|minutes| minutes.to_string()).join(", ")
+            "{} minutes by default, in which a tenfold rise of {first} could go unseen with this traffic. Of {tried} minutes this is the shortest that finds it.",
+            minutes(defaults::BAKE),
         ));
-        text.line(&format!("bake: {{for: {minutes}m}}"));
+        text.line(&format!("bake: {{for: {}m}}", minutes(bake)));
     }
     if suggested.is_too_little {
         text.line("");
         text.comment(&format!(
-            "This traffic is too little to compare, and a bake of {} minutes would not change that. A larger first step would, and smoke checks need no traffic: docs/how-to/low-traffic.md.",
-            BAKES[BAKES.len() - 1]
+            "All else is as built in. In a usual hour there is too little traffic to see a tenfold rise of {first}, and a longer bake ({tried} minutes were tried) would not change that. A larger first step would, and smoke checks need no traffic: docs/how-to/low-traffic.md.",
         ));
     }
     let is_plain = suggested.slow_ms.is_none() && suggested.bake.is_none() && !suggested.is_too_little;
@@ -276,6 +275,10 @@ fn slow_requests(ms: u64, text: &mut Text) {
     ] {
         text.line(line);
     }
+}
+
+fn minutes(duration: Duration) -> u64 {
+    duration.as_secs() / 60
 }
 
 fn milliseconds(ms: u64) -> Quantity {
@@ -311,5 +314,112 @@ impl Text {
             line.push_str(word);
         }
         self.line(&line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shiftgate::policy::gates::{Compared, Events, SlowerThan};
+    use shiftgate::policy::parse;
+    use shiftgate::policy::plan::Mode;
+    use shiftgate::rollout::schedule::Step;
+
+    use super::super::measured::tests::service;
+    use super::*;
+
+    const OF: &str = "the deployment group shop/orders";
+
+    fn written(measured: Option<&Measured>) -> String {
+        text(OF, "2026-11-29".parse().unwrap(), measured)
+    }
+
+    /// A comment's words in one line, however it is wrapped.
+    fn words(text: &str) -> String {
+        let words = text.split_whitespace().filter(|word| *word != "#");
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Services of every kind, by what they are.
+    fn services() -> Vec<(String, Measured)> {
+        let fronts = [Front::Application, Front::Shared, Front::Network, Front::Function, Front::None];
+        let half = Step { share: 0.5, lasts: Duration::from_mins(5) };
+        let mut services = Vec::new();
+        for front in fronts {
+            for requests in [0.0, 1.0, 3.0, 12.0, 45.0, 80.0, 110.0, 400.0, 20_000.0] {
+                for schedule in [Vec::new(), vec![half]] {
+                    let name = format!("{front:?} {requests} {schedule:?}");
+                    let alike = service(&[requests, requests / 2.0]);
+                    services.push((name, Measured { front, schedule, ..alike }));
+                }
+            }
+        }
+        services
+    }
+
+    #[test]
+    fn every_written_policy_is_valid_and_does_what_its_comments_say() {
+        let (mut longer, mut limited, mut too_little) = (0, 0, 0);
+        for (name, measured) in services() {
+            let text = written(Some(&measured));
+            let suggested = Suggested::from(&measured);
+            let read = parse(&text).unwrap_or_else(|problems| panic!("{name}: {problems:?}\n{text}"));
+            let (usual, plan) = (Plan::default().fitted(measured.front), read.fitted(measured.front));
+            assert_eq!(plan.rules.mode, Mode::Observe, "{name}");
+            assert_eq!(plan.bake_for, suggested.bake.unwrap_or(defaults::BAKE), "{name}");
+            // But for what is slow, the gates are the built-in ones.
+            let gates = |plan: &Plan| -> Vec<Gate> {
+                let slow = suggested.slow_ms.map(|ms| SlowerThan::Limit(ms as f64 / 1000.0));
+                let with_limit = |mut gate: Gate| {
+                    if let (Some(slow), Rule::Compared(Compared { events: Events::Slow { than, .. }, .. })) =
+                        (slow, &mut gate.rule)
+                    {
+                        *than = slow;
+                    }
+                    gate
+                };
+                plan.traffic.iter().chain(&plan.bake).cloned().map(with_limit).collect()
+            };
+            assert_eq!(plan.traffic, gates(&usual)[..usual.traffic.len()], "{name}");
+            assert_eq!(plan.bake, gates(&usual)[usual.traffic.len()..], "{name}");
+            // What the comments say of it is what it finds.
+            for line in numbers(&measured).iter().chain(&outlooks(&plan, &measured)) {
+                assert!(words(&text).contains(&words(line)), "{name}: no `{line}` in\n{text}");
+            }
+            if let Some(hours) = measured.hours().filter(|_| suggested.bake.is_some()) {
+                let sees =
+                    |plan: &Plan| !outlook::is_too_little(found(plan, &measured, &hours.usual)[0].smallest);
+                assert!(sees(&plan) && !sees(&usual), "{name}");
+            }
+            longer += usize::from(suggested.bake.is_some());
+            limited += usize::from(suggested.slow_ms.is_some());
+            too_little += usize::from(suggested.is_too_little);
+        }
+        assert!(longer > 0 && limited > 0 && too_little > 0, "{longer} {limited} {too_little}");
+    }
+
+    #[test]
+    fn a_policy_fits_into_a_parameter_and_no_name_leaves_its_comment() {
+        let name = format!("the deployment group {}/a\nmode: enforce\u{85}\u{1}x", "shop".repeat(50));
+        for (of, measured) in services() {
+            let text = text(&name, "2026-11-29".parse().unwrap(), Some(&measured));
+            assert!(text.len() <= 4096, "{of}: {} bytes\n{text}", text.len());
+            let plan = parse(&text).unwrap_or_else(|problems| panic!("{of}: {problems:?}\n{text}"));
+            assert_eq!(plan.rules.mode, Mode::Observe, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_busy_service_gets_the_defaults_and_what_they_find() {
+        insta::assert_snapshot!(written(Some(&service(&[90.0, 1200.0, 1300.0, 1100.0]))));
+    }
+
+    #[test]
+    fn a_service_with_little_traffic_gets_what_makes_up_for_it() {
+        insta::assert_snapshot!(written(Some(&service(&[2.0, 45.0, 44.0]))));
+    }
+
+    #[test]
+    fn of_a_service_without_a_past_nothing_is_made_up() {
+        insta::assert_snapshot!(format!("{}\n{}", written(None), written(Some(&service(&[0.0])))));
     }
 }
