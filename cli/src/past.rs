@@ -7,7 +7,7 @@ use shiftgate::fault::Fault;
 use shiftgate::judge::series::{Count, Past};
 use shiftgate::metrics::{self, CountQueries, Query, Window};
 use shiftgate::policy::gates::Events;
-use shiftgate::rollout::{Front, Rollout};
+use shiftgate::rollout::Rollout;
 
 /// How long CloudWatch keeps the minutes of a metric.
 pub const KEPT: Duration = Duration::from_hours(15 * 24);
@@ -28,6 +28,7 @@ pub async fn counts(
 ) -> Result<(Vec<Option<Vec<Past>>>, Vec<String>), Fault> {
     // Either target group was blue at some time, and the zones are blue's.
     let colours = [rollout.clone(), swapped(rollout)];
+    let times = if is_one(rollout) { 2.0 } else { 1.0 };
     let queries = |events: &Events| {
         let [one, other] = colours.each_ref().map(|rollout| CountQueries::new(events, usual, rollout));
         Some([one?, other?])
@@ -44,7 +45,7 @@ pub async fn counts(
             let (Some(queries), Some(past)) = (queries, past) else { continue };
             let [one, other] =
                 queries.each_ref().map(|queries| queries.series(&set, part, part.end(), 0).history);
-            past.extend(one.into_iter().zip(other).map(|(one, other)| merged(one, other, rollout.front())));
+            past.extend(one.into_iter().zip(other).map(|(one, other)| merged(one, other, times)));
         }
         messages.extend(set.messages);
     }
@@ -55,10 +56,14 @@ fn swapped(rollout: &Rollout) -> Rollout {
     Rollout { blue: rollout.green.clone(), green: rollout.blue.clone(), ..rollout.clone() }
 }
 
-/// A period as both colours show it: the same requests, by the zones of whichever served.
-fn merged(one: Past, other: Past, front: Front) -> Past {
-    // Where both share a target group, it was counted for each.
-    let times = if front == Front::Shared { 2.0 } else { 1.0 };
+/// Whether both colours are one to CloudWatch: one target group, or one version of a function. It is counted for each.
+fn is_one(rollout: &Rollout) -> bool {
+    let Rollout { blue, green, .. } = rollout;
+    (&blue.target_group, &blue.version) == (&green.target_group, &green.version)
+}
+
+/// A period as both colours show it: the same requests, counted so many times, by the zones of whichever served.
+fn merged(one: Past, other: Past, times: f64) -> Past {
     let total = one.total.map(|Count { of, bad }| Count { of: of / times, bad: bad / times });
     Past { total, zones: if one.zones.is_empty() { other.zones } else { one.zones } }
 }
@@ -95,11 +100,11 @@ mod tests {
     }
 
     #[test]
-    fn a_target_group_that_both_colours_share_is_counted_once() {
+    fn requests_that_were_counted_for_each_colour_are_counted_once() {
         let past = |zones: Vec<Count>| Past { total: Some(Count { of: 40.0, bad: 2.0 }), zones };
         let zone = Count { of: 20.0, bad: 1.0 };
-        let of = |front| merged(past(Vec::new()), past(vec![zone]), front);
-        assert_eq!(of(Front::Application), past(vec![zone]));
-        assert_eq!(of(Front::Shared).total, Some(Count { of: 20.0, bad: 1.0 }));
+        let of = |times| merged(past(Vec::new()), past(vec![zone]), times);
+        assert_eq!(of(1.0), past(vec![zone]));
+        assert_eq!(of(2.0).total, Some(Count { of: 20.0, bad: 1.0 }));
     }
 }

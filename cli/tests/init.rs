@@ -78,7 +78,7 @@ fn slower_than(plan: &Plan) -> SlowerThan {
 async fn what_is_measured_decides_what_is_written() {
     let account = account().await;
     let _busy = Site::start(&account, spec("busy", 20.0, codedeploy())).await.unwrap();
-    let _quiet = Site::start(&account, spec("quiet", 0.2, codedeploy())).await.unwrap();
+    let _quiet = Site::start(&account, spec("quiet", 0.05, codedeploy())).await.unwrap();
     let new = SiteSpec { first_deployment: true, ..spec("new", 0.0, codedeploy()) };
     let _new = Site::start(&account, new).await.unwrap();
     account.services.calls.lock().unwrap().clear();
@@ -99,7 +99,11 @@ async fn what_is_measured_decides_what_is_written() {
     assert_eq!((plan.bake_for, slower_than(&plan)), (defaults::BAKE, SlowerThan::Usual));
     assert_eq!(plan.traffic, Plan::default().traffic);
     let text = told["policy"].as_str().unwrap();
-    assert!(text.contains("server errors: 2") && text.contains("gives no reason to change it"), "{text}");
+    assert!(
+        text.contains("#   server errors: finds a regression")
+            && text.contains("gives no reason to change it"),
+        "{text}"
+    );
     let hooks = told["hooks"]["text"].as_str().unwrap();
     assert!(hooks.contains("  - BeforeInstall: CodeDeployHook_lab_before-install\n"), "{hooks}");
     assert_eq!(told["notes"], serde_json::json!([]), "{told:#}");
@@ -108,13 +112,15 @@ async fn what_is_measured_decides_what_is_written() {
         put.starts_with("aws ssm put-parameter --name /shiftgate/busy/busy-group --type String --overwrite")
     );
 
-    // Twelve requests a minute.
+    // Three requests a minute.
     let (told, plan) = written(&account, "quiet/quiet-group", folder.path()).await;
     let p99 = told["measured"]["p99_seconds"].as_f64().unwrap();
     let SlowerThan::Limit(limit) = slower_than(&plan) else { panic!("{told:#}") };
     assert!(p99 <= limit && limit <= 1.2 * p99, "{limit}: {told:#}");
     let text = told["policy"].as_str().unwrap();
-    assert!(text.contains("too little traffic"), "{text}");
+    // Whether there is a bake that is long enough is for chance to say.
+    let is_longer = plan.bake_for > defaults::BAKE && text.contains("is the shortest that finds it");
+    assert!(is_longer || text.contains("there is too little traffic"), "{text}");
 
     // A group that has released nothing.
     let (told, plan) = written(&account, "new/new-group", folder.path()).await;

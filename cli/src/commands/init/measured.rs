@@ -107,8 +107,8 @@ impl Measured {
             .map(|periods| Hour { requests: requests(&periods) / length as f64, periods })
             .collect();
         hours.sort_by(|one, other| one.requests.total_cmp(&other.requests));
-        let at = |share: f64| hours[((hours.len() - 1) as f64 * share) as usize].clone();
-        Some(Hours { usual: at(0.5), quiet: at(0.1), number: hours.len() })
+        let (usual, quiet) = (hours.len() / 2, (hours.len() - 1) / 10);
+        Some(Hours { usual: hours[usual].clone(), quiet: hours[quiet].clone(), number: hours.len() })
     }
 
     /// The bad events of a comparison per event, over all that is known; none without events.
@@ -244,8 +244,10 @@ pub mod tests {
         let measured = service(&hours);
         assert_eq!(measured.known(), Some(60..21 * 60));
         let Hours { usual, quiet, number } = measured.hours().unwrap();
-        assert_eq!((usual.requests, quiet.requests, number), (10.0, 2.0, 20));
-        assert_eq!(usual.periods, 600..660);
+        assert_eq!((usual.requests, quiet.requests, number), (11.0, 2.0, 20));
+        assert_eq!(usual.periods, 660..720);
+        let Hours { usual, quiet, number } = service(&[4.0, 6.0]).hours().unwrap();
+        assert_eq!((usual.requests, quiet.requests, number), (6.0, 4.0, 2));
         assert_eq!(service(&[0.0, 0.0]).hours(), None);
     }
 

@@ -118,10 +118,12 @@ pub fn text(of: &str, on: Date, measured: Option<&Measured>) -> String {
     text.line("#");
     match measured {
         Some(measured) => {
-            numbers(measured).iter().for_each(|line| text.comment(line));
             let suggested = suggested.as_ref();
             let bake = suggested.and_then(|suggested| suggested.bake).unwrap_or(defaults::BAKE);
-            outlooks(&plan(measured.front, bake), measured).iter().for_each(|line| text.comment(line));
+            let outlooks = outlooks(&plan(measured.front, bake), measured);
+            for line in numbers(measured).iter().chain(&outlooks) {
+                text.comment(line);
+            }
         }
         None => text.comment(
             "Nothing was measured: no release of it is known yet, so that nobody knows where its requests are counted. The built-in defaults hold. Ask again after the first release: `shiftgate init --force`.",
@@ -416,6 +418,13 @@ mod tests {
     #[test]
     fn a_service_with_little_traffic_gets_what_makes_up_for_it() {
         insta::assert_snapshot!(written(Some(&service(&[2.0, 45.0, 44.0]))));
+    }
+
+    #[test]
+    fn a_bake_that_is_too_short_becomes_longer() {
+        let is_longer = |measured: &Measured| Suggested::from(measured).bake.is_some();
+        let services = (1..100).map(|requests| service(&[f64::from(requests); 3]));
+        insta::assert_snapshot!(written(services.rev().find(is_longer).as_ref()));
     }
 
     #[test]
