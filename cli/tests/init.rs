@@ -169,6 +169,7 @@ async fn a_service_of_ecs_gets_its_lifecycle_hook_and_a_function_two_hooks() {
     let (told, _) = written(&account, "mail/mail-group", folder.path()).await;
     let expect = "Hooks:\n  - BeforeAllowTraffic: CodeDeployHook_lab_before-allow-traffic\n  - AfterAllowTraffic: CodeDeployHook_lab_after-allow-traffic";
     assert_eq!(told["hooks"]["text"], expect);
+    assert_eq!(told["measured"]["finds"]["usual_hour"][0]["gate"], "errors", "{told:#}");
     let requests = told["measured"]["requests_per_minute"]["usual_hour"].as_f64().unwrap();
     assert!((requests - 600.0).abs() < 20.0, "{told:#}");
 }
@@ -205,7 +206,7 @@ async fn what_is_there_is_not_overwritten_and_what_is_missing_is_told() {
         "a minute",
         "note: parameter /shiftgate/shop/shop-group has a policy for it now",
         // There is no stack of the name that is taken where nobody says one.
-        "note: functions: there is no CodeDeployHook_shiftgate_before-install in this account and region",
+        "note: the stack shiftgate has no function in this account and region",
         "  - AfterAllowTraffic: CodeDeployHook_shiftgate_after-allow-traffic",
         "shiftgate doctor shop/shop-group --stack shiftgate",
     ] {

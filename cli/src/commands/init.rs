@@ -125,9 +125,8 @@ async fn asked(
     spinner.say("reading policy and functions");
     asked.notes.extend(policy_in_force(load::load(&account.aws, None, first, second).await));
     let names = hooks::functions(asked.way, &asked.stack);
-    let names = names.iter().map(String::as_str).collect();
-    let checks = functions::of(&account, names, |_| false, None).await;
-    asked.notes.extend(checks.iter().filter(|check| check.level != Level::Ok).map(note));
+    let checks = functions::of(&account, names.iter().map(String::as_str).collect(), |_| false, None).await;
+    asked.notes.extend(of_functions(&checks, names.len(), &asked.stack));
     Ok(asked)
 }
 
@@ -197,6 +196,17 @@ fn policy_in_force(loaded: Result<(Plan, Source), Fault>) -> Option<String> {
     }
 }
 
+/// Which functions the hooks will not find; where that is all of them, once.
+fn of_functions(checks: &[Check], number: usize, stack: &str) -> Vec<String> {
+    let missing = checks.iter().filter(|check| check.level == Level::Problem).count();
+    if missing == number {
+        return vec![format!(
+            "the stack {stack} has no function in this account and region; deploy Shiftgate here, or name another stack with --stack"
+        )];
+    }
+    checks.iter().filter(|check| check.level != Level::Ok).map(note).collect()
+}
+
 fn note(check: &Check) -> String {
     let fix = check.fix.as_ref().map(|fix| format!("; {fix}")).unwrap_or_default();
     format!("{}: {}{fix}", check.name, check.seen)
@@ -235,7 +245,7 @@ impl Written<'_> {
     fn json(&self) -> Value {
         let measured = self.asked.measured.as_ref().map(|measured| {
             let mut numbers = measured.json();
-            numbers["finds"] = policy::found_json(&self.plan, measured);
+            numbers["finds"] = policy::found_json(&self.plan.clone().fitted(measured.front), measured);
             numbers
         });
         let Hooks { sentence, block } = self.hooks();

@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-/// Refuses what is there already, before anything is asked.
+/// Refuses a place where nothing can be written, or something is already, before anything is asked.
 pub fn refuse_to_overwrite(file: &Path, force: bool) -> Result<()> {
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        bail!("there is no folder {} to write {} into: make it first", folder.display(), file.display());
+    }
     if file.is_dir() {
         bail!("{} is a folder: give --out the name of a file", file.display());
     }
@@ -86,8 +89,14 @@ mod tests {
     fn a_folder_that_is_none_is_told_and_one_that_is_is_no_file() {
         let folder = tempfile::tempdir().unwrap();
         let told = |error: anyhow::Error| format!("{error:#}");
-        let missing = write(&folder.path().join("no/such.yaml"), "one", true).unwrap_err();
-        assert!(told(missing).starts_with("failed to write "), "no context");
+        let missing = folder.path().join("no/such.yaml");
+        let refused = refuse_to_overwrite(&missing, true).unwrap_err();
+        assert!(told(refused).starts_with("there is no folder "), "not told");
+        assert!(
+            told(write(&missing, "one", true).unwrap_err()).starts_with("failed to write "),
+            "no context"
+        );
+        refuse_to_overwrite(Path::new("of-this-folder.yaml"), false).unwrap();
         for force in [false, true] {
             let refused = refuse_to_overwrite(folder.path(), force).unwrap_err();
             assert!(told(refused).contains("is a folder"), "{force}");
