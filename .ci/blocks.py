@@ -41,7 +41,7 @@ RUN = [Path(".ci/run"), Path(".ci/cargo-lambda.sh")]
 # What cannot be run here, and why. Its arguments are checked all the same.
 ELSEWHERE = {
     r"aws |sam deploy|gh |docker |bash release.sh ": "needs an account",
-    r"cargo run -- (backtest --deployment-group|verdicts|explain|doctor|watch) ": "needs an account",
+    r"cargo run -- (backtest --deployment-group|verdicts|explain|doctor|init|watch) ": "needs an account",
     r"sam build$": "for arm64, whose standard library not every toolchain has; CI builds for x86_64",
     r"rustup target add aarch64-unknown-linux-gnu$": "changes the toolchain",
     r"git clone |sha256sum |bash .ci/release ": "needs a published release",

@@ -1,4 +1,5 @@
-"""The AWS CLI against `shiftgate serve`: a real client parses and checks whatever the lab answers.
+"""The AWS CLI against `shiftgate serve`: a real client parses and checks whatever the lab answers. And `shiftgate init`, which asks
+the same account.
 
 Run from the repository's root after `cargo build --workspace`, with the AWS CLI on PATH:  python3 .ci/clients.py
 """
@@ -456,6 +457,18 @@ def rules_are_shown_with_their_conditions():
     equal((condition["Field"], condition["HttpHeaderConfig"]), ("http-header", header), "the condition")
     equal(rule_weights(rule), [0, 100], "weights of test traffic")
     equal(rule_weights(ecs_rules("production")[0]), [100, 0], "weights of production traffic")
+
+
+@check
+def init_writes_a_policy_that_is_valid():
+    shiftgate = os.path.abspath("target/debug/shiftgate")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ["watch/watch-group", "lab/ecs-lifecycle"]:
+            file = os.path.join(folder, name.replace("/", "-") + ".yaml")
+            init = [shiftgate, "init", name, "--stack", "lab", "--out", file, "--json"]
+            for command in [init, [shiftgate, "policy", "check", file]]:
+                process = subprocess.run(command, capture_output=True, text=True, timeout=60)
+                equal(process.returncode, 0, f"what {shlex.join(command)} ends with, saying {process.stderr.strip()},")
 
 
 @check

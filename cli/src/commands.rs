@@ -8,6 +8,7 @@ pub mod doubts;
 pub mod explain;
 pub mod faults;
 pub mod fleet;
+pub mod init;
 pub mod manual;
 pub mod matrix;
 pub mod policy;

@@ -5,9 +5,12 @@ mod account;
 mod commands;
 mod functions;
 mod ledger;
+mod next;
 mod panel;
+mod past;
 mod plot;
 mod show;
+mod target;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -112,6 +115,8 @@ enum Command {
     Verdicts(commands::verdicts::Arguments),
     /// Check how a deployment group or an ECS service is wired, and what its next release will meet
     Doctor(commands::doctor::Arguments),
+    /// Write a first policy for a deployment group or an ECS service by what CloudWatch knows of it, and print its hooks
+    Init(commands::init::Arguments),
     /// Tell the whole story of a rollout, from its controller and from the log, and what to do
     Explain(commands::explain::Arguments),
     /// Follow a rollout while it goes on, and end with it: with 1 when it did not go through
@@ -281,6 +286,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         Command::Backtest(arguments) => commands::backtest::run(&arguments).await,
         Command::Verdicts(arguments) => commands::verdicts::run(&arguments).await,
         Command::Doctor(arguments) => commands::doctor::run(&arguments).await,
+        Command::Init(arguments) => commands::init::run(&arguments).await,
         Command::Watch(arguments) => commands::watch::run(&arguments).await,
         Command::Explain(arguments) => commands::explain::run(&arguments).await,
         Command::Completions { shell } => commands::manual::completions(Arguments::command(), shell),

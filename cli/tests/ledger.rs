@@ -7,20 +7,19 @@
     reason = "a test file, which runs on the real clock"
 )]
 
-#[path = "../../lab/tests/common/mod.rs"]
-mod common;
+mod lab;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Output;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use shiftgate_lab::account::{Account, AccountSpec};
+use shiftgate_lab::account::Account;
 use shiftgate_lab::application::Behaviour;
-use shiftgate_lab::codedeploy::{Hook, Pace, Shift};
+use shiftgate_lab::codedeploy::{Hook, Shift};
 use shiftgate_lab::doubts::Doubts;
 use shiftgate_lab::ecs::{EcsHook, Stage, Strategy};
 use shiftgate_lab::site::{Controller, PAST, Site, SiteSpec};
+
+use lab::{account, common, json_of, said, shiftgate};
 
 /// The shortest periods that there are.
 const POLICY: &str = "
@@ -36,21 +35,6 @@ const READS: [&str; 5] = [
     "logs:DescribeLogGroups",
     "logs:FilterLogEvents",
 ];
-
-async fn account() -> Account {
-    Account::start(&AccountSpec {
-        project: common::project(),
-        binaries: common::binaries().to_owned(),
-        pace: Pace { minute: Duration::from_secs(1), hook_timeout: Duration::from_mins(1) },
-        ingestion_delay: Duration::ZERO,
-        retry_delays: [Duration::from_millis(100); 2],
-        port: 0,
-        doubts: Doubts::default(),
-        subscriptions: true,
-    })
-    .await
-    .unwrap()
-}
 
 /// A service whose next version answers half of its requests with errors.
 async fn broken(account: &Account, name: &str, controller: Controller, policy: &str) -> Site {
@@ -84,26 +68,6 @@ fn codedeploy(account: &Account, minutes: f64) -> Controller {
         hook("AfterAllowTraffic", "after-allow-traffic"),
     ]);
     Controller::CodeDeploy { shift: Shift::Canary { percent: 30.0, minutes }, hooks }
-}
-
-async fn shiftgate(account: &Account, arguments: &[&str]) -> Output {
-    tokio::process::Command::new(env!("CARGO_BIN_EXE_shiftgate"))
-        .args(arguments)
-        .envs(account.exports())
-        .output()
-        .await
-        .unwrap()
-}
-
-/// What a command prints that ends well.
-async fn said(account: &Account, arguments: &[&str]) -> String {
-    let output = shiftgate(account, arguments).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-async fn json_of(account: &Account, arguments: &[&str]) -> Value {
-    serde_json::from_str(&said(account, arguments).await).unwrap()
 }
 
 /// Waits until a rollout by CodeDeploy is over, with its rollback and its last verdict.

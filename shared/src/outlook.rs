@@ -8,6 +8,7 @@ use crate::clock;
 use crate::fault::Fault;
 use crate::hook::Release;
 use crate::judge::power::{Findable, Traffic, smallest_found};
+use crate::judge::series::Past;
 use crate::metrics::{self, CountQueries, Query, Window};
 use crate::policy::chances::Chances;
 use crate::policy::gates::{Compared, Events, Rule};
@@ -46,38 +47,51 @@ pub async fn told(release: &Release) -> Result<Vec<Finding>, Fault> {
         .iter()
         .map(|(name, compared, queries)| {
             let history = queries.series(&set, &before, before.end(), 0).history;
-            let counts: Vec<f64> =
-                history.iter().map(|past| past.total.map_or(0.0, |total| total.of)).collect();
-            let usual = counts.iter().sum::<f64>() / counts.len().max(1) as f64;
-            let traffic: Vec<Traffic> = shares
-                .iter()
-                .map(|green| Traffic { blue: usual * (1.0 - green), green: usual * green })
-                .collect();
-            let found = smallest_found(&history, &traffic, &compared.comparison, chances.of(compared));
+            let (usual, found) = found(&history, &shares, compared, &chances);
             finding(name, usual, shares.len(), plan.sampling.period, found)
         })
         .collect())
 }
 
+/// Requests of a period, and the smallest regression that a comparison finds in a rollout with so much traffic; `shares` are
+/// green's of each of its periods, 0 to 1.
+pub fn found(
+    history: &[Past],
+    shares: &[f64],
+    compared: &Compared,
+    chances: &Chances,
+) -> (f64, Option<Findable>) {
+    let counts = history.iter().map(|past| past.total.map_or(0.0, |total| total.of));
+    let usual = counts.sum::<f64>() / history.len().max(1) as f64;
+    let traffic: Vec<Traffic> =
+        shares.iter().map(|green| Traffic { blue: usual * (1.0 - green), green: usual * green }).collect();
+    (usual, smallest_found(history, &traffic, &compared.comparison, chances.of(compared)))
+}
+
 fn finding(gate: &str, usual: f64, periods: usize, period: Duration, found: Option<Findable>) -> Finding {
     let requests = Quantity::plain((usual * 60.0 / period.as_secs_f64()).round());
     let minutes = Quantity::plain(periods as f64 * period.as_secs_f64() / 60.0);
-    let sees = match found {
+    let told = Finding::new(
+        format!("{gate}, outlook"),
+        Outcome::Pass,
+        format!("with {requests} requests a minute and {minutes} minutes, this rollout {}", sees(found)),
+    );
+    if is_too_little(found) { told.but(Caveat::LowTraffic) } else { told }
+}
+
+/// What a rollout that finds this finds, in words that follow on it.
+pub fn sees(found: Option<Findable>) -> String {
+    match found {
         Some(Findable { ratio, share }) => format!(
             "finds a regression that makes {} times as many ({} of all), 4 times in 5",
             Quantity::plain(ratio),
             Quantity::share(share)
         ),
         None => "finds no regression short of an outage".to_owned(),
-    };
-    let told = Finding::new(
-        format!("{gate}, outlook"),
-        Outcome::Pass,
-        format!("with {requests} requests a minute and {minutes} minutes, this rollout {sees}"),
-    );
-    if found.is_none_or(|found| found.ratio > LARGE.ratio && found.share > LARGE.share) {
-        told.but(Caveat::LowTraffic)
-    } else {
-        told
     }
+}
+
+/// Whether so large a regression may escape that there is too little traffic.
+pub fn is_too_little(found: Option<Findable>) -> bool {
+    found.is_none_or(|found| found.ratio > LARGE.ratio && found.share > LARGE.share)
 }

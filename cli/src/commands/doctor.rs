@@ -1,23 +1,19 @@
 //! `doctor`: is a deployment group, or a service that ECS deploys, wired as Shiftgate needs it? Only calls that read.
 
-mod appspec;
-mod ecs;
-mod functions;
+pub(super) mod appspec;
+pub(super) mod ecs;
+pub(super) mod functions;
 mod group;
 mod release;
-mod told;
+pub(super) mod told;
 
-use anyhow::{Context, Result, bail};
-use aws_sdk_codedeploy::error::ProvideErrorMetadata;
+use anyhow::Result;
 use aws_sdk_codedeploy::types::DeploymentGroupInfo;
-use shiftgate::aws::fault;
 
 use self::told::{Check, Level};
-use crate::account::{Account, told as as_error};
+use crate::account::Account;
 use crate::show::{self, Spinner};
-
-/// What CodeDeploy answers where there is no such group.
-const UNKNOWN: [&str; 2] = ["ApplicationDoesNotExistException", "DeploymentGroupDoesNotExistException"];
+use crate::target::{self, Target};
 
 /// What is looked at.
 #[derive(clap::Args)]
@@ -36,22 +32,16 @@ pub struct Arguments {
 /// Checks, and tells; false when there is a problem.
 pub async fn run(arguments: &Arguments) -> Result<bool> {
     let Arguments { name, stack, json } = arguments;
-    let names = name.split_once('/');
-    let (first, second) = names.with_context(|| {
-        format!("`{name}` is neither of the form APPLICATION/GROUP nor of the form CLUSTER/SERVICE")
-    })?;
+    let (first, second) = target::parts(name)?;
     let account = Account::from_environment().await;
     let mut spinner = Spinner::new();
     spinner.say("looking for it");
-    let checks = if let Some(info) = group(&account, first, second).await? {
-        of_group(&account, first, second, &info, stack.as_deref(), &mut spinner).await
-    } else if let Some(service) = ecs::service(&account, first, second).await.map_err(as_error)? {
-        spinner.say("reading the service");
-        ecs::checks(&account, first, second, &service, stack.as_deref()).await
-    } else {
-        bail!(
-            "{name} is neither a deployment group nor an ECS service in this account and region: check the names, and AWS_REGION"
-        );
+    let checks = match target::find(&account, first, second).await? {
+        Target::Group(info) => of_group(&account, first, second, &info, stack.as_deref(), &mut spinner).await,
+        Target::Service(service) => {
+            spinner.say("reading the service");
+            ecs::checks(&account, first, second, &service, stack.as_deref()).await
+        }
     };
     spinner.finish();
     show::line(&if *json {
@@ -60,26 +50,6 @@ pub async fn run(arguments: &Arguments) -> Result<bool> {
         told::text(&checks)
     });
     Ok(checks.iter().all(|check| check.level != Level::Problem))
-}
-
-/// The deployment group of this name; none if there is none.
-async fn group(account: &Account, application: &str, name: &str) -> Result<Option<DeploymentGroupInfo>> {
-    let read = account
-        .aws
-        .codedeploy
-        .get_deployment_group()
-        .application_name(application)
-        .deployment_group_name(name)
-        .send()
-        .await;
-    match read {
-        Ok(output) => Ok(output.deployment_group_info),
-        Err(error) if error.code().is_some_and(|code| UNKNOWN.contains(&code)) => Ok(None),
-        Err(error) => {
-            let purpose = format!("read deployment group {application}/{name}");
-            Err(as_error(fault("codedeploy:GetDeploymentGroup", &purpose, error)))
-        }
-    }
 }
 
 async fn of_group(

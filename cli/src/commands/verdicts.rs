@@ -33,7 +33,9 @@ pub async fn run(arguments: &Arguments) -> Result<bool> {
     let groups = ledger::groups(&account, arguments.stack.as_deref()).await?;
     let read = ledger::read(&account, &groups, r#"{ $.message = "verdict" }"#, since, &mut spinner).await?;
     spinner.finish();
-    let verdicts: Vec<Verdict> = read.lines.iter().filter_map(Verdict::of).collect();
+    let mut verdicts: Vec<Verdict> = read.lines.iter().filter_map(Verdict::of).collect();
+    // Two functions at once may log in another order than they came to their verdicts.
+    verdicts.sort_by_key(|verdict| verdict.at);
     if arguments.json {
         let all: Vec<_> = verdicts.iter().map(Verdict::json).collect();
         let object = json!({"since": since.to_string(), "verdicts": all, "notes": read.notes});

@@ -15,9 +15,9 @@ use shiftgate::fault::{Fault, FaultKind};
 use shiftgate::hook::Release;
 use shiftgate::judge::median;
 use shiftgate::judge::series::{Past, Series};
-use shiftgate::metrics::{self, CountQueries, Query, Window};
+use shiftgate::metrics::Window;
 use shiftgate::policy::defaults;
-use shiftgate::policy::gates::{Gate, Rule};
+use shiftgate::policy::gates::{Events, Gate, Rule};
 use shiftgate::policy::plan::Plan;
 use shiftgate::recording::{Bad, Recording, Traffic};
 use shiftgate::rollout::{self, Deployment, Rollout, Service};
@@ -27,14 +27,8 @@ use shiftgate::verdict::Quantity;
 use shiftgate::watched::Watch;
 
 use crate::account::told;
+use crate::past::{self, ASKED, KEPT};
 use crate::show;
-
-/// How long CloudWatch keeps the minutes of a metric.
-const KEPT: Duration = Duration::from_hours(15 * 24);
-/// How far back it is asked for them: more may be gone when the answer comes, and the first rollout has an hour before.
-const ASKED: Duration = Duration::from_hours(15 * 24 - 1);
-/// What is read at once: a day of minutes of all counts is less than an answer of CloudWatch holds.
-const AT_ONCE: Duration = Duration::from_hours(24);
 
 /// What an account knows of a deployment group.
 pub struct Read {
@@ -212,36 +206,19 @@ impl Reader<'_> {
 
     /// The counts of the whole service in every period, for each comparison.
     async fn counted(&mut self, window: &Window) -> Result<Vec<(Bad, Vec<Past>)>, Fault> {
-        // Either target group was blue at some time, and the zones are blue's.
-        let colours = [0, 1].map(|blue| self.service.with_blue(blue));
-        let usual = self.usually_slow(&colours[0], window).await?;
-        let queries = |gate: &Gate| {
+        // Either target group was blue at some time.
+        let rollout = self.service.with_blue(0);
+        let usual = self.usually_slow(&rollout, window).await?;
+        let compared = |gate: &Gate| {
             let Rule::Compared(compared) = &gate.rule else { return None };
-            let [one, other] =
-                colours.each_ref().map(|rollout| CountQueries::new(&compared.events, usual, rollout));
-            Some((Bad::compared_by(gate)?, [one?, other?], Vec::new()))
+            Some((Bad::compared_by(gate)?, compared.events.clone()))
         };
-        let mut counted: Vec<(Bad, [CountQueries; 2], Vec<Past>)> =
-            self.gates.iter().filter_map(queries).collect();
-        let parts = parts(window);
-        for (index, part) in parts.iter().enumerate() {
-            self.progress.say(&format!("reading the metrics of day {} of {}", index + 1, parts.len()));
-            let all: Vec<Query> = counted
-                .iter()
-                .flat_map(|(_, queries, _)| queries.iter().flat_map(CountQueries::all).cloned())
-                .collect();
-            let set = metrics::read(&self.aws, &all, part).await?;
-            for (_, queries, past) in &mut counted {
-                let [one, other] =
-                    queries.each_ref().map(|queries| queries.series(&set, part, part.end(), 0).history);
-                past.extend(one.into_iter().zip(other).map(|(one, other)| Past {
-                    zones: if one.zones.is_empty() { other.zones } else { one.zones },
-                    ..one
-                }));
-            }
-            self.notes.extend(set.messages);
-        }
-        Ok(counted.into_iter().map(|(bad, _, past)| (bad, past)).collect())
+        let (bads, events): (Vec<Bad>, Vec<Events>) = self.gates.iter().filter_map(compared).unzip();
+        let progress = &mut *self.progress;
+        let (counted, messages) =
+            past::counts(&self.aws, &events, usual, &rollout, window, &mut |text| progress.say(text)).await?;
+        self.notes.extend(messages);
+        Ok(bads.into_iter().zip(counted).filter_map(|(bad, past)| Some((bad, past?))).collect())
     }
 
     /// One limit for the whole time, from which on a request is slow.
@@ -256,19 +233,6 @@ impl Reader<'_> {
         }
         Ok(usual)
     }
-}
-
-/// A window in parts that are read one after the other.
-fn parts(window: &Window) -> Vec<Window> {
-    let length = AT_ONCE.div_duration_f64(window.period) as usize;
-    (0..window.periods)
-        .step_by(length)
-        .map(|begin| Window {
-            start: window.with_periods(begin).end(),
-            periods: length.min(window.periods - begin),
-            ..*window
-        })
-        .collect()
 }
 
 /// The stretches of a window, as periods from and up to, in which no traffic shifted.
@@ -317,14 +281,6 @@ mod tests {
             &[(0, 10), (26, 30), (36, 50)],
         );
         check(&[shift(90, 99), shift(95, 104), shift(148, 170), shift(160, 170)], &[(5, 48)]);
-    }
-
-    #[test]
-    fn a_long_time_is_read_in_parts_that_leave_nothing_out() {
-        let window = Window { start: at(7), periods: 3000, period: Duration::from_mins(1) };
-        let parts = parts(&window);
-        let told: Vec<(Timestamp, usize)> = parts.iter().map(|part| (part.start, part.periods)).collect();
-        assert_eq!(told, [(at(7), 1440), (at(1447), 1440), (at(2887), 120)]);
     }
 
     #[test]

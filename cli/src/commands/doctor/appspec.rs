@@ -6,9 +6,9 @@ use shiftgate::aws::fault;
 use shiftgate::event::Stage;
 use shiftgate::yaml::Document;
 
-use super::group::is_of_lambda;
 use super::told::{Check, Level};
 use crate::account::Account;
+use crate::target::is_of_lambda;
 
 /// What the check is called.
 const NAME: &str = "AppSpec";

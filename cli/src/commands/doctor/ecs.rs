@@ -1,13 +1,10 @@
 //! A service that ECS deploys itself.
 
-use aws_sdk_ecs::error::ProvideErrorMetadata;
 use aws_sdk_ecs::types::{
     DeploymentConfiguration, DeploymentController, DeploymentControllerType, DeploymentLifecycleHook,
-    DeploymentStrategy, Service, ServiceField,
+    DeploymentStrategy, Service,
 };
-use shiftgate::aws::fault;
 use shiftgate::event::LifecycleStage;
-use shiftgate::fault::Fault;
 
 use super::told::Check;
 use super::{functions, group, release};
@@ -17,9 +14,11 @@ use crate::account::Account;
 const FUNCTION: &str = "-ecs-lifecycle";
 /// What the check of the hooks is called.
 const NAME: &str = "lifecycle hook";
+/// What to do where CodeDeploy deploys a service.
+const ITS_GROUP: &str = "ask for its deployment group: `shiftgate doctor APPLICATION/GROUP`";
 
 /// The stages without whose hook something is left out, and what. Of the first, nothing is held at all.
-const STAGES: [(LifecycleStage, &str); 6] = [
+pub const STAGES: [(LifecycleStage, &str); 6] = [
     (
         LifecycleStage::ProductionTrafficShift,
         "green is held at no step, and judged by nobody while traffic shifts",
@@ -30,22 +29,6 @@ const STAGES: [(LifecycleStage, &str); 6] = [
     (LifecycleStage::PostScaleUp, "nobody waits until green's targets are healthy"),
     (LifecycleStage::PreScaleUp, "alarms and permissions are not checked first"),
 ];
-
-/// Reads a service; none if ECS does not know it.
-pub async fn service(account: &Account, cluster: &str, name: &str) -> Result<Option<Service>, Fault> {
-    let read =
-        account.aws.ecs.describe_services().cluster(cluster).services(name).include(ServiceField::Tags);
-    match read.send().await {
-        Ok(output) => {
-            let active = |service: &&Service| service.status() != Some("INACTIVE");
-            Ok(output.services().iter().find(active).cloned())
-        }
-        Err(error) if error.code() == Some("ClusterNotFoundException") => Ok(None),
-        Err(error) => {
-            Err(fault("ecs:DescribeServices", &format!("read the service {cluster}/{name}"), error))
-        }
-    }
-}
 
 /// All checks of it.
 pub async fn checks(
@@ -69,19 +52,37 @@ pub async fn checks(
     checks
 }
 
+/// What deploys the service, if it is not ECS itself.
+pub fn other_controller(service: &Service) -> Option<&DeploymentControllerType> {
+    let controller = service.deployment_controller().map(DeploymentController::r#type);
+    controller.filter(|controller| **controller != DeploymentControllerType::Ecs)
+}
+
+/// How ECS replaces the old version.
+pub fn strategy(service: &Service) -> &DeploymentStrategy {
+    let configuration = service.deployment_configuration();
+    configuration.and_then(|one| one.strategy()).unwrap_or(&DeploymentStrategy::Rolling)
+}
+
+/// Name of the function that a stack has for it.
+pub fn function(stack: &str) -> String {
+    format!("shiftgate-{stack}{FUNCTION}")
+}
+
+/// The stack whose function a hook of the service names; none without such a hook.
+pub fn stack(service: &Service) -> Option<String> {
+    let ours = hooks(service).iter().find(|hook| is_ours(hook))?;
+    let function = bare(ours.hook_target_arn()?);
+    Some(function.strip_prefix("shiftgate-")?.strip_suffix(FUNCTION)?.to_owned())
+}
+
 /// What the service says of itself.
 fn wiring(service: &Service, stack: Option<&str>) -> Vec<Check> {
-    let controller = service.deployment_controller().map(DeploymentController::r#type);
-    if let Some(other) = controller.filter(|controller| **controller != DeploymentControllerType::Ecs) {
-        let fix = "ask for its deployment group: `shiftgate doctor APPLICATION/GROUP`";
-        return vec![Check::problem(
-            "controller",
-            format!("{other} deploys the service, not ECS itself"),
-            fix,
-        )];
+    if let Some(other) = other_controller(service) {
+        let seen = format!("{other} deploys the service, not ECS itself");
+        return vec![Check::problem("controller", seen, ITS_GROUP)];
     }
-    let configuration = service.deployment_configuration();
-    let strategy = configuration.and_then(|one| one.strategy()).unwrap_or(&DeploymentStrategy::Rolling);
+    let strategy = strategy(service);
     let mut checks = vec![Check::ok("controller", format!("ECS itself, strategy {strategy}"))];
     if *strategy == DeploymentStrategy::Rolling {
         checks.push(rolling(service));
@@ -124,7 +125,7 @@ fn hooked(ours: &[&DeploymentLifecycleHook], stack: Option<&str>) -> Vec<Check> 
     let mut checks = Vec::new();
     for hook in ours {
         let function = bare(hook.hook_target_arn().unwrap_or_default());
-        let of = stack.map(|stack| format!("shiftgate-{stack}{FUNCTION}"));
+        let of = stack.map(self::function);
         checks.push(match of.filter(|of| of != function) {
             Some(of) => Check::problem(NAME, format!("it names {function}"), format!("name {of}")),
             None if hook.role_arn().is_none() => Check::problem(

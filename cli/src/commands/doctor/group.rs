@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use aws_sdk_codedeploy::types::{
-    AutoRollbackEvent, ComputePlatform, DeploymentGroupInfo, DeploymentOption, DeploymentType,
-    TargetGroupPairInfo,
+    AutoRollbackEvent, DeploymentGroupInfo, DeploymentOption, DeploymentType, TargetGroupPairInfo,
 };
 use shiftgate::aws::fault;
 use shiftgate::rollout::schedule::{self, Step};
 
 use super::told::Check;
 use crate::account::Account;
+use crate::target::is_of_lambda;
 
 /// Minutes of a shift below which the first reading comes too late, and from which on it comes early enough: a minute of
 /// metrics is complete two minutes after it ends, so the first is there after three to five.
@@ -46,11 +46,6 @@ pub fn checks(info: &DeploymentGroupInfo) -> Vec<Check> {
         )
     });
     checks
-}
-
-/// Whether functions are deployed, which have neither balancer nor target groups.
-pub fn is_of_lambda(info: &DeploymentGroupInfo) -> bool {
-    info.compute_platform == Some(ComputePlatform::Lambda)
 }
 
 fn pair(info: &DeploymentGroupInfo) -> Option<&TargetGroupPairInfo> {
