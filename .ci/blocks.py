@@ -40,7 +40,9 @@ RUN = [Path(".ci/run"), Path(".ci/cargo-lambda.sh")]
 
 # What cannot be run here, and why. Its arguments are checked all the same.
 ELSEWHERE = {
-    r"aws |sam deploy|gh |docker |bash release.sh ": "needs an account",
+    r"aws |sam (deploy|publish)|gh |docker |bash release.sh ": "needs an account",
+    r"bash .ci/package ": "needs a release; .ci/stack.py runs it with pretended zips",
+    r"cargo run -- try --html FILE.html --open$": "opens a browser",
     r"cargo run -- (backtest --deployment-group|verdicts|explain|doctor|init|watch) ": "needs an account",
     r"sam build$": "for arm64, whose standard library not every toolchain has; CI builds for x86_64",
     r"rustup target add aarch64-unknown-linux-gnu$": "changes the toolchain",
@@ -309,7 +311,7 @@ class Shell:
             (folder / name).symlink_to((home / name).absolute())
         for name in ("bin", "target", "policies/shop"):
             (folder / name).mkdir(parents=True)
-        for name in ("policy.yaml", "policies/shop/orders.yaml"):
+        for name in ("policy.yaml", "shiftgate.yaml", "policies/shop/orders.yaml"):
             (folder / name).write_text("version: 1\nmode: observe\n")
         for name in ("revision.json", "release.zip"):
             (folder / name).write_text("{}")
