@@ -103,7 +103,7 @@ impl Document {
             let key = path_text(&path);
             let again = problems.iter().any(|problem| problem.key == key);
             if !again {
-                let what = with_suggestion(&error.inner().to_string());
+                let what = for_people(&with_suggestion(&error.inner().to_string()));
                 problems.push(Problem { line: self.line_of(&key), key, what });
             }
             if !strike_out(&mut value, &path, again) {
@@ -112,6 +112,18 @@ impl Document {
         }
         (T::default(), problems)
     }
+}
+
+/// Serde's words, which are those of programmers, in the words of YAML.
+fn for_people(message: &str) -> String {
+    [
+        ("unknown field", "unknown key"),
+        ("unknown variant", "unknown word"),
+        ("a sequence", "a list"),
+        ("sequence", "list"),
+    ]
+    .iter()
+    .fold(message.to_owned(), |message, (theirs, ours)| message.replace(theirs, ours))
 }
 
 /// Adds "did you mean" to serde's list of the keys it knows.

@@ -493,7 +493,7 @@ fn check(raw: raw::Check, key: &str, faults: &mut Faults) -> Check {
     faults.require(
         given.len() + usize::from(invokes) == 1,
         &format!("{key}.get"),
-        "a check needs exactly one of get, head, post, put, patch, delete, options, and for a Lambda function invoke",
+        "a check needs exactly one of get, head, post, put, patch, delete, options with a path behind it (`get: /health`), or, for a Lambda function, invoke with a payload (`invoke: {}`)",
     );
     let of_http = [
         ("headers", !raw.headers.is_empty()),
@@ -676,6 +676,32 @@ mod tests {
                 "21 traffic[2].limit",
                 "22 bake.for",
             ],
+        );
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_something_else_is_told_with_what_belongs_there() {
+        let faults = |text: &str| match parse(text) {
+            Ok(_) => String::new(),
+            Err(problems) => problems[0].to_string(),
+        };
+        assert_eq!(
+            faults("rolling: true"),
+            "line 1, rolling: unknown word `true`, expected `ignore` or `watch`"
+        );
+        let steps = faults("steps: 10m");
+        assert!(steps.ends_with("expected a map such as `{at_least: 2m, at_most: 10m}`"), "{steps}");
+        let checks = faults("smoke:\n  checks: {get: /}");
+        assert_eq!(checks, "line 2, smoke.checks: invalid type: map, expected a list");
+        let check = faults("smoke: {checks: [/health]}");
+        assert!(check.ends_with("expected a check such as `{get: /health}`"), "{check}");
+        let invoke = faults("smoke: {checks: [{invoke: }]}");
+        assert!(invoke.ends_with("invoke with a payload (`invoke: {}`)"), "{invoke}");
+        let key = faults("false_rollbacks: 5%");
+        assert!(
+            key.contains("unknown key `false_rollbacks`")
+                && key.ends_with("did you mean `false_rollback_rate`?"),
+            "{key}"
         );
     }
 

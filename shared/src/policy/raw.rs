@@ -5,25 +5,28 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::values::{Limit, Share, SlowerThan, Span, Statuses, Times};
 
 /// How Shiftgate gates one service. Every key is optional.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a map of keys such as `mode: observe`")]
 pub struct Policy {
     /// Version of this format: 1.
     pub version: Option<u32>,
     /// `enforce` (default), or `observe`: judge and report fully, but always answer Succeeded.
+    #[serde(deserialize_with = "word")]
     pub mode: Option<Mode>,
     /// Chance of rolling back a release that is as good as blue, over the whole rollout and all gates that compare:
     /// 1% by default.
     pub false_rollback_rate: Option<Share>,
     /// What to do when a check could not be told apart, for want of data: `proceed` (default) or `fail`.
+    #[serde(deserialize_with = "word")]
     pub on_inconclusive: Option<Choice>,
     /// What to do when a check could not be made, such as a denied call: `fail` (default) or `proceed`.
+    #[serde(deserialize_with = "word")]
     pub on_fault: Option<Choice>,
     /// How metrics are read.
     pub metrics: Metrics,
@@ -41,9 +44,20 @@ pub struct Policy {
     pub steps: Steps,
     /// What is done about rolling updates, which call no hook: `ignore` (default), or `watch`. The service's tag
     /// `shiftgate: watch` does the same.
+    #[serde(deserialize_with = "word")]
     pub rolling: Option<Rolling>,
     /// After the shift.
     pub bake: Bake,
+}
+
+/// One of some words. Whatever else stands there is told as a word that is none of them, and so with those that are.
+fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let text = match serde_json::Value::deserialize(deserializer)? {
+        serde_json::Value::Null => return Ok(None),
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    T::deserialize(text.into_deserializer()).map(Some)
 }
 
 /// Enforce or observe.
@@ -68,7 +82,7 @@ pub enum Choice {
 
 /// How metrics are read.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a map such as `{period: 60s}`")]
 pub struct Metrics {
     /// Length of a reading: 60s (default) for load balancer metrics; 1s, 5s, 10s, 30s or whole minutes are possible.
     pub period: Option<Span>,
@@ -80,7 +94,7 @@ pub struct Metrics {
 
 /// Checked before anything is installed.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a map such as `{alarms: [orders-db]}`")]
 pub struct Preflight {
     /// CloudWatch alarms that must not be ringing, beside those of the deployment group.
     pub alarms: Vec<String>,
@@ -88,7 +102,7 @@ pub struct Preflight {
 
 /// When green counts as running.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a map such as `{within: 10m}`")]
 pub struct Readiness {
     /// Share of green's tasks and targets that must be healthy: 100% by default.
     pub healthy: Option<Share>,
@@ -100,7 +114,7 @@ pub struct Readiness {
 
 /// Requests to green before it takes traffic.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a map such as `{checks: [{get: /health}]}`")]
 pub struct Smoke {
     /// `test-listener` (default), `production-listener`, or an https URL (host and port alone) whose host the function
     /// allows.
@@ -116,7 +130,7 @@ pub struct Smoke {
 
 /// One smoke check: a request, how often, and what its answers must look like. Exactly one method key is needed.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a check such as `{get: /health}`")]
 pub struct Check {
     /// Name in reports; method and path by default.
     pub name: Option<String>,
@@ -160,7 +174,7 @@ pub struct Check {
 
 /// What every answer of a smoke check must look like.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a map such as `{status: 200}`")]
 pub struct Expect {
     /// Good statuses: 2xx by default.
     pub status: Option<Statuses>,
@@ -233,7 +247,7 @@ impl JsonSchema for HeaderValue {
 
 /// When green counts as down: most of its requests bad while blue's are not.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a map such as `{share: 50%}`")]
 pub struct Outage {
     /// Share of green's requests that are bad (server or connection errors): 50% by default.
     pub share: Option<Share>,
@@ -262,7 +276,11 @@ pub enum Direction {
 /// One rule over one metric. Without a `limit`, `bad` of `of` (or what is `slower_than`) is compared with blue, with a
 /// bounded chance of a false rollback; `statistic` of `metric` needs a `limit`, or after the shift a `direction`.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a gate such as `{name: server errors, bad: HTTPCode_Target_5XX_Count, of: RequestCount}`"
+)]
 pub struct Gate {
     /// Name in reports; must be unique in its list.
     pub name: Option<String>,
@@ -294,6 +312,7 @@ pub struct Gate {
     /// Green passes once it is shown not to be this many times worse than blue: 3x by default.
     pub pass_below: Option<Times>,
     /// Which change after the shift is bad: `up`, `down` or `any`; only in `bake.gates`.
+    #[serde(deserialize_with = "word")]
     pub direction: Option<Direction>,
     /// Share of `false_rollback_rate` that this gate may spend, relative to the others of its list: 1 by default.
     pub weight: Option<f64>,
@@ -305,7 +324,7 @@ pub struct Gate {
 
 /// How long green is held at a traffic step of a deployment that ECS carries out itself. The step's bake time comes on top.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a map such as `{at_least: 2m, at_most: 10m}`")]
 pub struct Steps {
     /// Even when every gate has passed: one period by default.
     pub at_least: Option<Span>,
@@ -325,7 +344,7 @@ pub enum Rolling {
 
 /// After the shift.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a map such as `{for: 10m}`")]
 pub struct Bake {
     /// How long green is watched with all the traffic: 5m by default, at most 50m (CodeDeploy allows a hook one hour).
     #[serde(rename = "for")]
