@@ -15,8 +15,8 @@ MADE = "<!-- Written by .ci/template_reference.py from template.yaml. -->\n"
 PARAMETERS_HEAD = """
 # Template parameters
 
-Of `template.yaml`, given by `sam deploy --parameter-overrides NAME=VALUE`. They replace the list in `samconfig.toml`, so repeat
-what you want of it. What is empty is left out. [Permissions](iam.md) shows where they end up.
+Of `template.yaml`, given by `sam deploy --parameter-overrides NAME=VALUE`. What you gave before stays as it
+is. What is empty is left out. [Permissions](iam.md) shows where they end up.
 
 | parameter | default | values | meaning |
 |---|---|---|---|

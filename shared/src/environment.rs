@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::policy::plan::{Mode, Plan, Steps};
+use crate::verdict::Rules;
+
 /// What template.yaml, or whoever runs a function by hand, may set. All are optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
@@ -21,6 +24,8 @@ pub struct Environment {
     pub region: Option<String>,
     /// `AWS_LAMBDA_LOG_GROUP_NAME`, set by Lambda: the same.
     pub log_group: Option<String>,
+    /// `SHIFTGATE_MODE=observe`: nothing is stopped and nothing is held, whatever the policies say.
+    pub observe: bool,
     /// `SHIFTGATE_REPORT_BUCKET`: the bucket that reports are stored in.
     pub report_bucket: Option<String>,
     /// `SHIFTGATE_VERDICT_TOPIC_ARN`: the topic that is told of verdicts.
@@ -57,6 +62,7 @@ impl Environment {
             stack: get("SHIFTGATE_STACK"),
             region: get("AWS_REGION"),
             log_group: get("AWS_LAMBDA_LOG_GROUP_NAME"),
+            observe: get("SHIFTGATE_MODE").is_some_and(|mode| mode == "observe"),
             report_bucket: get("SHIFTGATE_REPORT_BUCKET"),
             verdict_topic_arn: get("SHIFTGATE_VERDICT_TOPIC_ARN"),
             notify_of_all: get("SHIFTGATE_NOTIFY_ON").is_some_and(|on| on == "all"),
@@ -67,9 +73,45 @@ impl Environment {
     }
 }
 
+impl Environment {
+    /// What holds before the policy is known.
+    pub fn rules(&self) -> Rules {
+        let mode = if self.observe { Mode::Observe } else { Mode::Enforce };
+        Rules { mode, ..Rules::default() }
+    }
+
+    /// A policy's plan, and who deployed this stack has the last word.
+    pub fn overrule(&self, plan: Plan) -> Plan {
+        if !self.observe {
+            return plan;
+        }
+        let rules = Rules { mode: Mode::Observe, ..plan.rules };
+        let steps = Steps { at_least: Duration::ZERO, at_most: Duration::ZERO };
+        Plan { rules, steps, ..plan }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::load;
+
+    #[test]
+    fn who_deploys_the_stack_may_switch_every_gate_to_observing() {
+        let of = |mode: &'static str| {
+            Environment::from_lookup(|name| (name == "SHIFTGATE_MODE").then(|| mode.to_owned()))
+        };
+        let enforcing = || load::parse("mode: enforce\nsteps: {at_most: 20m}").unwrap();
+        let observed = of("observe").overrule(enforcing());
+        assert_eq!(observed.rules, Rules { mode: Mode::Observe, ..enforcing().rules });
+        assert_eq!(observed.steps.at_most, Duration::ZERO, "nothing is held either");
+        assert_eq!(of("observe").rules().mode, Mode::Observe, "a policy that cannot be read stops nothing");
+        for other in ["policy", ""] {
+            assert_eq!(of(other).overrule(enforcing()).rules, enforcing().rules);
+            assert_eq!(of(other).overrule(enforcing()).steps, enforcing().steps);
+            assert_eq!(of(other).rules(), Rules::default());
+        }
+    }
 
     #[test]
     fn siblings_are_pairs_and_empty_values_are_absent() {

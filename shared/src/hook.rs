@@ -103,7 +103,7 @@ where
     let event = HookEvent::parse(event).inspect_err(|fault| report::failure(stage, None, fault))?;
     let about = About::new(stage, event.deployment_id.clone(), environment);
     let mut session =
-        Session { about, rules: Rules::default(), caveats: Vec::new(), aws, environment, budget };
+        Session { about, rules: environment.rules(), caveats: Vec::new(), aws, environment, budget };
     let ended = within(budget, session.run(recipe, &event)).await;
     let verdict = match ended {
         Ok(Ended::HandedOver(execution)) => return Ok(report::handed_over(&session.about, &execution)),
@@ -265,7 +265,9 @@ pub(crate) async fn plan(
     environment: &Environment,
     deployment: &Deployment,
 ) -> Result<(Plan, Source), Fault> {
-    load::load(aws, environment.inline_policy.as_deref(), &deployment.application, &deployment.group).await
+    let inline = environment.inline_policy.as_deref();
+    let (plan, source) = load::load(aws, inline, &deployment.application, &deployment.group).await?;
+    Ok((environment.overrule(plan), source))
 }
 
 /// Runs `work` within the time for checks; a panic or a spent budget is a fault like any other.

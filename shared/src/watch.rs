@@ -84,7 +84,7 @@ pub async fn handle(
         report::looks_crashed(&about, caught);
     }
     let service = look.service.clone();
-    let mut visit = Visit { about, rules: Rules::default(), service, aws, started, budget };
+    let mut visit = Visit { about, rules: environment.rules(), service, aws, started, budget };
     let seen = hook::within(budget, visit.look(environment, &look)).await;
     let next = visit.conclude(&look, seen).await?;
     let answer = Look {

@@ -89,6 +89,15 @@ impl Document {
         }
     }
 
+    /// Takes the keys with nothing behind them out of the document, and tells each: left out is not what somebody means who writes
+    /// a key. Below the keys `free` anything may stand.
+    pub fn take_empty(&mut self, free: &[&str]) -> Vec<Problem> {
+        let mut keys = Vec::new();
+        take_nulls(&mut self.value, "", free, &mut keys);
+        let what = "nothing stands behind it; write a value (further in than the key, if it has lines of its own), or remove the key";
+        keys.into_iter().map(|key| Problem { line: self.line_of(&key), key, what: what.to_owned() }).collect()
+    }
+
     /// Reads the document into `T` and tells every fault: a faulty key is noted, struck out, and the rest read
     /// again. `T` must accept an empty mapping; what could not be read stays at its default.
     pub fn read<T: DeserializeOwned + Default>(&self) -> (T, Vec<Problem>) {
@@ -111,6 +120,29 @@ impl Document {
             }
         }
         (T::default(), problems)
+    }
+}
+
+fn take_nulls(value: &mut Value, key: &str, free: &[&str], taken: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => map.retain(|name, value| {
+            let mut key = key.to_owned();
+            push_key(&mut key, name);
+            if value.is_null() {
+                taken.push(key);
+                return false;
+            }
+            if !free.contains(&name.as_str()) {
+                take_nulls(value, &key, free, taken);
+            }
+            true
+        }),
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                take_nulls(item, &format!("{key}[{index}]"), free, taken);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -138,7 +170,12 @@ pub(crate) fn with_suggestion(message: &str) -> String {
         .min()
         .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3));
     match nearest {
-        Some((_, candidate)) => format!("{message}; did you mean `{candidate}`?"),
+        // One that is near says more than all of them.
+        Some((_, candidate)) => {
+            let told = message.split_once(", expected").map_or(message, |(told, _)| told);
+            let place = message.rfind(" at line ").map_or("", |at| &message[at..]);
+            format!("{told}{place}; did you mean `{candidate}`?")
+        }
         None => message.to_owned(),
     }
 }

@@ -116,7 +116,7 @@ impl<'a> Session<'a> {
         // What the event names, even if it is no deployment: reports are about it.
         let id = call.deployment_id().unwrap_or_else(|_| DeploymentId::unknown());
         let about = About::new(Stage::Ecs(call.stage), id, environment);
-        Self { aws, call, about, rules: Rules::default(), started, budget }
+        Self { aws, call, about, rules: environment.rules(), started, budget }
     }
 
     async fn answer<R>(mut self, recipe: &R, environment: &Environment) -> Value
@@ -157,7 +157,10 @@ impl<'a> Session<'a> {
             self.call.waits_since(hooks_began);
         }
         let (plan, source) = match self.call.policy() {
-            Some(text) if environment.inline_policy.is_none() => load::plan_of(&text, Source::HookDetails)?,
+            Some(text) if environment.inline_policy.is_none() => {
+                let (plan, source) = load::plan_of(&text, Source::HookDetails)?;
+                (environment.overrule(plan), source)
+            }
             _ => hook::plan(self.aws, environment, &deployment).await?,
         };
         // From here on the policy's rules hold, whatever happens next.

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use super::gates::{Bound, Changed, Compared, Direction, Events, Gate, Measure, Rule, SlowerThan, Threshold};
-use super::plan::{Choice, Mode, Plan, Rolling};
+use super::plan::{Check, Choice, Mode, Plan, Rolling};
 use crate::judge::compare::Comparison;
 use crate::verdict::Quantity;
 
 /// What a plan does, a line each; the gates are indented below the line that says when they hold.
 pub fn explained(plan: &Plan) -> Vec<String> {
     let seconds = |duration: Duration| Quantity::seconds(duration.as_secs_f64());
-    let choice = |choice| {
-        if choice == Choice::Fail { "stops the release" } else { "lets the release go on, and says so" }
+    let choice = |choice| match (choice, plan.rules.mode) {
+        (Choice::Fail, Mode::Enforce) => "stops the release",
+        (Choice::Fail, Mode::Observe) => "counts as what would have stopped the release",
+        (Choice::Proceed, _) => "lets the release go on, and says so",
     };
     let mut lines = vec![
         match plan.rules.mode {
@@ -40,9 +42,8 @@ pub fn explained(plan: &Plan) -> Vec<String> {
                     .to_owned()
             }
             Some(checks) => {
-                let names: Vec<String> =
-                    checks.iter().map(|check| format!("{} ({} times)", check.name, check.times)).collect();
-                format!("smoke: {}", names.join(", "))
+                let checks: Vec<String> = checks.iter().map(explained_check).collect();
+                format!("smoke: {}", checks.join("; "))
             }
         },
         format!(
@@ -75,6 +76,31 @@ pub fn explained(plan: &Plan) -> Vec<String> {
         lines.push(format!("alarms that must not ring: {}", plan.alarms.join(", ")));
     }
     lines
+}
+
+/// A smoke check: what is sent, and what must come back. Values of headers and bodies are not told, since they may be secret or long.
+fn explained_check(check: &Check) -> String {
+    let sent = match &check.invoke {
+        Some(_) => "the new version is invoked".to_owned(),
+        None => format!("{} {}", check.method, check.path),
+    };
+    let named = if check.name == sent { String::new() } else { format!("{}: ", check.name) };
+    let headers: Vec<&str> = check.headers.iter().map(|(name, _)| name.as_str()).collect();
+    let with = if headers.is_empty() { String::new() } else { format!(" with {}", headers.join(", ")) };
+    let expect = &check.expect;
+    let wanted: Vec<&str> = [
+        (!expect.headers.is_empty(), "headers"),
+        (expect.body.is_some(), "body"),
+        (expect.json.is_some(), "JSON"),
+        (expect.jmespath.is_some(), "JMESPath"),
+        (expect.within.is_some() || !expect.percentiles.is_empty(), "time"),
+    ]
+    .into_iter()
+    .filter_map(|(is_asked, what)| is_asked.then_some(what))
+    .collect();
+    let looked_at =
+        if wanted.is_empty() { "its status".to_owned() } else { format!("status, {}", wanted.join(", ")) };
+    format!("{named}{sent}{with}, {} times, by {looked_at}", check.times)
 }
 
 fn explained_gate(gate: &Gate) -> String {

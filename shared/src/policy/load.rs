@@ -41,14 +41,35 @@ impl fmt::Display for Source {
 /// Parameter Store takes half of it; more would be no policy, and take memory that a function does not have.
 const LONGEST: usize = 16 * 1024;
 
+/// Keys below which a policy has JSON of the user's own.
+const FREE: [&str; 2] = ["invoke", "json"];
+
+/// What is no policy at all is told as what it is, and not key by key.
+fn something_else(document: &Document) -> Option<Problem> {
+    let has = |key: &str| document.value.get(key).is_some();
+    let what = if !document.value.is_object() {
+        "a policy is a map of keys such as `mode: observe`, without `-` before them"
+    } else if has("Hooks") || (has("Resources") && has("version")) {
+        "this is an AppSpec, not a policy: the functions go into its Hooks, and the policy is a document of its own"
+    } else {
+        return None;
+    };
+    Some(Problem { line: 1, key: String::new(), what: what.to_owned() })
+}
+
 /// Reads a policy's text into a plan, or tells all its faults, in the order of the lines.
 pub fn parse(text: &str) -> Result<Plan, Vec<Problem>> {
     if text.len() > LONGEST {
         let what = format!("a policy has at most {LONGEST} bytes, and this has {}", text.len());
         return Err(vec![Problem { line: 0, key: String::new(), what }]);
     }
-    let document = Document::parse(text).map_err(|problem| vec![problem])?;
+    let mut document = Document::parse(text).map_err(|problem| vec![problem])?;
+    if let Some(problem) = something_else(&document) {
+        return Err(vec![problem]);
+    }
+    let empty = document.take_empty(&FREE);
     let (policy, mut problems) = document.read::<raw::Policy>();
+    problems.extend(empty);
     let unread: Vec<String> = problems.iter().map(|problem| problem.key.clone()).collect();
     match Plan::new(policy) {
         Ok(plan) if problems.is_empty() => return Ok(plan),
@@ -57,12 +78,20 @@ pub fn parse(text: &str) -> Result<Plan, Vec<Problem>> {
         Err(faults) => problems.extend(
             faults
                 .into_iter()
-                .filter(|fault| !unread.iter().any(|key| key.starts_with(&fault.key)))
+                .filter(|fault| !unread.iter().any(|key| is_about(key, &fault.key)))
                 .map(|fault| Problem { line: document.line_of(&fault.key), ..fault }),
         ),
     }
     problems.sort_by_key(|problem| problem.line);
     Err(problems)
+}
+
+/// Whether one of two keys is within the other.
+fn is_about(key: &str, other: &str) -> bool {
+    let (outer, inner) = if key.len() < other.len() { (key, other) } else { (other, key) };
+    inner
+        .strip_prefix(outer)
+        .is_some_and(|rest| outer.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// The plan of a deployment group: `inline` if given, else `/shiftgate/<application>/<group>`, else

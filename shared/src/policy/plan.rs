@@ -287,7 +287,13 @@ impl Plan {
             "at most 50m together with `metrics.ingestion_delay`: CodeDeploy allows a hook one hour",
         );
         for (index, name) in policy.preflight.alarms.iter().enumerate() {
-            faults.require(!name.is_empty(), &format!("preflight.alarms[{index}]"), "an alarm needs a name");
+            let key = format!("preflight.alarms[{index}]");
+            faults.require(!name.is_empty(), &key, "an alarm needs a name");
+            faults.require(
+                !name.starts_with("arn:"),
+                &key,
+                "an alarm is given by its name, without the ARN around it",
+            );
         }
         if faults.0.is_empty() {
             Ok(Self {
@@ -465,14 +471,27 @@ fn request_header(
     );
     let fit = match &value {
         HeaderValue::Text(text) => reqwest::header::HeaderValue::from_str(text.trim_end()).is_ok(),
-        HeaderValue::Ssm(parameter) => !parameter.is_empty(),
+        HeaderValue::Ssm(parameter) => is_parameter_name(parameter),
     };
+    if let HeaderValue::Text(text) = &value
+        && text.starts_with("ssm:")
+    {
+        faults.add(
+            format!("{key}.{name}"),
+            "a parameter is written {ssm: NAME}, without quotes around the braces",
+        );
+    }
     faults.require(
         fit,
         &format!("{key}.{name}"),
         "one line of visible characters, or the name of a parameter",
     );
     Some((name, value))
+}
+
+/// Letters, digits and `.-_/`, or an ARN; below `/aws/reference/secretsmanager/` a secret's name, which may hold a few more.
+fn is_parameter_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_/:+=@".contains(c))
 }
 
 fn check(raw: raw::Check, key: &str, faults: &mut Faults) -> Check {
@@ -568,6 +587,15 @@ fn expect(raw: raw::Expect, key: &str, faults: &mut Faults) -> Expect {
             }
         })
         .collect();
+    let is_written_out = |text: &str| {
+        serde_json::from_str::<serde_json::Value>(text).is_ok_and(|json| json.is_object() || json.is_array())
+    };
+    if raw.json.as_ref().and_then(serde_json::Value::as_str).is_some_and(is_written_out) {
+        faults.add(
+            format!("{key}.json"),
+            "this is a text that holds JSON, and no answer is such a text; leave out the quotes around it",
+        );
+    }
     Expect {
         status: raw.status.unwrap_or_else(any_success),
         headers: raw
@@ -695,13 +723,50 @@ mod tests {
         assert_eq!(checks, "line 2, smoke.checks: invalid type: map, expected a list");
         let check = faults("smoke: {checks: [/health]}");
         assert!(check.ends_with("expected a check such as `{get: /health}`"), "{check}");
-        let invoke = faults("smoke: {checks: [{invoke: }]}");
-        assert!(invoke.ends_with("invoke with a payload (`invoke: {}`)"), "{invoke}");
+        let methods = faults("smoke: {checks: [{get: /, post: /}]}");
+        assert!(methods.ends_with("invoke with a payload (`invoke: {}`)"), "{methods}");
+        for (text, place) in [
+            ("smoke:\n  checks:\n    - get: /\n      invoke:\n", "line 4, smoke.checks[0].invoke: "),
+            (
+                "smoke:\n  checks:\n    - get: /\n      expect: {json: }\n",
+                "line 4, smoke.checks[0].expect.json: ",
+            ),
+            ("mode:\n", "line 1, mode: "),
+            ("bake:\nfor: 10m\n", "line 1, bake: "),
+        ] {
+            let told = faults(text);
+            assert!(told.starts_with(&format!("{place}nothing stands behind it")), "{told}");
+        }
+        assert_eq!(
+            faults("smoke: {checks: [{get: /, expect: {json: {error: null}}}]}"),
+            "",
+            "JSON may hold null"
+        );
+        for (text, expect) in [
+            (
+                "smoke: {checks: [{get: /, expect: {json: '{\"status\": \"ok\"}'}}]}",
+                "leave out the quotes around it",
+            ),
+            (
+                "smoke: {checks: [{get: /, headers: {x-token: 'ssm:/shiftgate/token'}}]}",
+                "is written {ssm: NAME}",
+            ),
+            (
+                "smoke: {checks: [{get: /, headers: {x-token: {ssm: my token}}}]}",
+                "or the name of a parameter",
+            ),
+            ("preflight: {alarms: ['arn:aws:cloudwatch:eu-west-1:123456789012:alarm:db']}", "by its name"),
+        ] {
+            let told = faults(text);
+            assert!(told.contains(expect), "{text}: {told}");
+        }
+        let app_spec = faults("version: 0.0\nResources: []\nHooks:\n  - BeforeInstall: f\n");
+        assert!(app_spec.starts_with("line 1: this is an AppSpec, not a policy"), "{app_spec}");
+        assert!(faults("- mode: observe").starts_with("line 1: a policy is a map of keys"));
         let key = faults("false_rollbacks: 5%");
-        assert!(
-            key.contains("unknown key `false_rollbacks`")
-                && key.ends_with("did you mean `false_rollback_rate`?"),
-            "{key}"
+        assert_eq!(
+            key,
+            "line 1, false_rollbacks: unknown key `false_rollbacks`; did you mean `false_rollback_rate`?"
         );
     }
 
