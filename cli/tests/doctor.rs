@@ -27,9 +27,9 @@ use lab::{account, common, shiftgate};
 
 /// Periods short enough for the lab's history of a few minutes.
 const POLICY: &str = "
-metrics: {period: 1s, ingestion_delay: 2s, look_every: 1s}
+metrics: {period: 5s, ingestion_delay: 10s, look_every: 5s}
 preflight: {alarms: [quiet]}
-bake: {for: 2s}
+bake: {for: 10s}
 ";
 /// The stages at which Shiftgate is called in deployments by ECS.
 const STAGES: [Stage; 6] = [
@@ -456,7 +456,7 @@ fn of_policy() -> Vec<Case> {
     vec![
         seed(
             "a policy that is none",
-            ("problem", "policy", "line 2: bake.for"),
+            ("problem", "policy", "line 2, bake.for"),
             &["shiftgate policy check FILE", "aws ssm put-parameter"],
             |world| world.put_policy("mode: observe\nbake: {for: soon}\n"),
         ),
@@ -610,7 +610,7 @@ fn of_service() -> Vec<Case> {
             ),
             &["timeoutInMinutes of the hook to 11", "`bake.for`"],
             |world| {
-                world.put_policy(&POLICY.replace("{for: 2s}", "{for: 10m}"));
+                world.put_policy(&POLICY.replace("{for: 10s}", "{for: 10m}"));
                 world.change_service(|service| service.hooks[0].timeout_minutes = Some(5.0));
             },
         ),
@@ -706,7 +706,7 @@ async fn each_seed_in_the_group_of_a_function_is_found_with_its_fix() {
 async fn no_test_listener_and_too_little_traffic_are_found_with_their_fixes() {
     let world = World::start(|account| SiteSpec {
         test_listener: false,
-        requests_per_second: 0.01,
+        requests_per_second: 0.001,
         ..spec("shop", codedeploy(account))
     })
     .await;
