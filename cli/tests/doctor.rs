@@ -242,12 +242,12 @@ fn findings(told: &Value) -> &[Value] {
 
 /// A seed: what must be told of it (level, check, part of what was seen), what the fix must name, and how it is sown.
 fn seed(
-    seed: &'static str,
+    what: &'static str,
     (level, check, seen): (&'static str, &'static str, &'static str),
     fix: &'static [&'static str],
     sow: impl Fn(&World) + 'static,
 ) -> Case {
-    Case { seed, level, check, seen, fix, also: "", sow: Box::new(sow) }
+    Case { seed: what, level, check, seen, fix, also: "", sow: Box::new(sow) }
 }
 
 /// A service with nothing to complain about.
@@ -306,7 +306,7 @@ fn of_group() -> Vec<Case> {
             &["aws deploy update-deployment-group --application-name shop", ROLLBACK],
             |world| {
                 world.change(|group| {
-                    (group.auto_rollback.on_failure, group.auto_rollback.on_alarm) = (false, false)
+                    (group.auto_rollback.on_failure, group.auto_rollback.on_alarm) = (false, false);
                 });
             },
         ),
@@ -451,7 +451,7 @@ fn of_hooks() -> Vec<Case> {
     ]
 }
 
-/// Of the policy, the alarms and the metrics.
+/// Of the policy.
 fn of_policy() -> Vec<Case> {
     vec![
         seed(
@@ -484,6 +484,12 @@ fn of_policy() -> Vec<Case> {
                 world.account.services.parameters.put("/shiftgate/lab/shop", POLICY, false);
             },
         ),
+    ]
+}
+
+/// Of the alarms, the metrics and the calls.
+fn of_alarms() -> Vec<Case> {
+    vec![
         seed(
             "an alarm that there is not",
             ("problem", "alarms", "not found in this account and region: nothing"),
@@ -568,7 +574,6 @@ fn of_service() -> Vec<Case> {
     let names = |world: &World, function: &str| {
         world.change_service(|service| service.hooks[0].target = HookTarget::Function(function.to_owned()));
     };
-    let rolling = Strategy::Rolling { minimum_healthy_percent: 100, maximum_percent: 200 };
     vec![
         seed(
             "no hook at the steps",
@@ -614,12 +619,21 @@ fn of_service() -> Vec<Case> {
                 world.change_service(|service| service.hooks[0].timeout_minutes = Some(5.0));
             },
         ),
+    ]
+}
+
+/// Of what ECS does by itself, and of what the next release meets.
+fn of_ecs() -> Vec<Case> {
+    let rolling = Strategy::Rolling { minimum_healthy_percent: 100, maximum_percent: 200 };
+    vec![
         seed(
             "a pause without an end",
             ("warning", "pause", "PRE_SCALE_UP until somebody continues it"),
             &["timeoutConfiguration", "aws ecs continue-service-deployment"],
             |world| {
-                world.change_service(|service| service.hooks.push(EcsHook::wait("hook-1", Stage::PreScaleUp)))
+                world.change_service(|service| {
+                    service.hooks.push(EcsHook::wait("hook-1", Stage::PreScaleUp));
+                });
             },
         ),
         seed(
@@ -671,13 +685,15 @@ fn of_service() -> Vec<Case> {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_seed_in_a_deployment_group_is_found_with_its_fix() {
     let world = World::start(|account| spec("shop", codedeploy(account))).await;
-    world.finds(of_group().into_iter().chain(of_hooks()).chain(of_policy()).collect()).await;
+    world
+        .finds(of_group().into_iter().chain(of_hooks()).chain(of_policy()).chain(of_alarms()).collect())
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_seed_in_a_service_of_ecs_is_found_with_its_fix() {
     let world = World::start(|account| spec("orders", ecs(account))).await;
-    world.finds(of_service()).await;
+    world.finds(of_service().into_iter().chain(of_ecs()).collect()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -285,7 +285,10 @@ mod tests {
             .build();
         let service = Service::builder().deployment_configuration(configuration).build();
         insta::assert_snapshot!(text(&wiring(&service, Some("dev"))));
-        assert!(text(&wiring(&service, Some("prod"))).contains("fix: name shiftgate-prod-ecs-lifecycle"));
+        assert!(
+            text(&wiring(&service, Some("prod")))
+                .contains("fix: write the ARN of shiftgate-prod-ecs-lifecycle")
+        );
     }
 
     #[test]
