@@ -29,7 +29,7 @@ pub struct Arguments {
     /// Print the JSON Schema of evidence
     #[arg(long, exclusive = true)]
     schema: bool,
-    /// Print the JSON Schema of the `detail` of the events on EventBridge
+    /// Print the JSON Schema of the `detail` of the event of a verdict
     #[arg(long, exclusive = true)]
     event_schema: bool,
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use aws_sdk_ecs::types::{
     DeploymentConfiguration, DeploymentController, DeploymentControllerType, DeploymentLifecycleHook,
-    DeploymentLifecycleHookAction, DeploymentLifecycleHookTargetType, DeploymentStrategy, Service,
+    DeploymentLifecycleHookAction, DeploymentLifecycleHookStage, DeploymentLifecycleHookTargetType,
+    DeploymentLifecycleHookTimeoutConfiguration, DeploymentStrategy, Service,
 };
 use shiftgate::event::LifecycleStage;
 use shiftgate::policy::plan::Plan;
@@ -147,11 +148,14 @@ fn pause(hook: &DeploymentLifecycleHook) -> Option<Check> {
         return None;
     }
     let timeout = hook.timeout_configuration();
-    let minutes = timeout.and_then(|timeout| timeout.timeout_in_minutes()).unwrap_or(LONGEST_PAUSE);
+    let minutes = timeout
+        .and_then(DeploymentLifecycleHookTimeoutConfiguration::timeout_in_minutes)
+        .unwrap_or(LONGEST_PAUSE);
     if minutes < LONGEST_PAUSE {
         return None;
     }
-    let stages: Vec<&str> = hook.lifecycle_stages().iter().map(|stage| stage.as_str()).collect();
+    let stages: Vec<&str> =
+        hook.lifecycle_stages().iter().map(DeploymentLifecycleHookStage::as_str).collect();
     Some(Check::warning(
         "pause",
         format!(
@@ -267,7 +271,7 @@ fn bare(arn: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_ecs::types::{DeploymentLifecycleHookStage, Tag};
+    use aws_sdk_ecs::types::Tag;
 
     use super::super::told::text;
     use super::*;

@@ -87,7 +87,7 @@ pub async fn of(
     checks.extend(found.iter().flat_map(as_deployed));
     let senders: Vec<(&str, Option<&str>)> =
         found.iter().filter(|one| sends(one.name)).map(|one| (one.name, one.vpc())).collect();
-    checks.extend(balancer.and_then(|balancer| reach(balancer, &senders)));
+    checks.extend(balancer.map(|balancer| reach(balancer, &senders)));
     checks
 }
 
@@ -141,10 +141,10 @@ fn as_deployed(found: &Found<'_>) -> Vec<Check> {
 }
 
 /// A balancer that is internal is reached from its VPC only.
-fn reach(balancer: &Balancer, senders: &[(&str, Option<&str>)]) -> Option<Check> {
+fn reach(balancer: &Balancer, senders: &[(&str, Option<&str>)]) -> Check {
     let name = "reach";
     if !balancer.is_internal {
-        return Some(Check::ok(name, "the load balancer is not internal: the functions need no VPC"));
+        return Check::ok(name, "the load balancer is not internal: the functions need no VPC");
     }
     let names = |are: &dyn Fn(Option<&str>) -> bool| -> Option<String> {
         let named: Vec<&str> = senders.iter().filter(|(_, vpc)| are(*vpc)).map(|(name, _)| *name).collect();
@@ -157,13 +157,13 @@ fn reach(balancer: &Balancer, senders: &[(&str, Option<&str>)]) -> Option<Check>
     if let Some(outside) = names(&|vpc| vpc.is_none()) {
         let seen =
             format!("the load balancer is internal, and {outside} in no VPC: smoke checks reach nothing");
-        return Some(Check::problem(name, seen, fix));
+        return Check::problem(name, seen, fix);
     }
     if let Some(elsewhere) = names(&|vpc| balancer.vpc.is_some() && vpc != balancer.vpc.as_deref()) {
         let seen = format!("the load balancer is internal in {its_own}, and {elsewhere} in another VPC");
-        return Some(Check::warning(name, seen, format!("{fix}; or see that the two VPCs are connected")));
+        return Check::warning(name, seen, format!("{fix}; or see that the two VPCs are connected"));
     }
-    Some(Check::ok(name, "the load balancer is internal, and the functions are in its VPC"))
+    Check::ok(name, "the load balancer is internal, and the functions are in its VPC")
 }
 
 #[cfg(test)]
@@ -174,11 +174,11 @@ mod tests {
     fn an_internal_balancer_needs_functions_in_its_vpc() {
         let level = |is_internal, vpc: Option<&str>| {
             let balancer = Balancer { is_internal, vpc: Some("vpc-1".to_owned()) };
-            reach(&balancer, &[("f", vpc)]).map(|check| check.level)
+            reach(&balancer, &[("f", vpc)]).level
         };
-        assert_eq!(level(true, None), Some(Level::Problem));
-        assert_eq!(level(true, Some("vpc-2")), Some(Level::Warning));
-        assert_eq!(level(true, Some("vpc-1")), Some(Level::Ok));
-        assert_eq!(level(false, None), Some(Level::Ok));
+        assert_eq!(level(true, None), Level::Problem);
+        assert_eq!(level(true, Some("vpc-2")), Level::Warning);
+        assert_eq!(level(true, Some("vpc-1")), Level::Ok);
+        assert_eq!(level(false, None), Level::Ok);
     }
 }
