@@ -46,7 +46,7 @@ ELSEWHERE = {
     r"cargo run -- (backtest --deployment-group|verdicts|explain|doctor|init|watch) ": "needs an account",
     r"sam build$": "for arm64, whose standard library not every toolchain has; CI builds for x86_64",
     r"rustup target add aarch64-unknown-linux-gnu$": "changes the toolchain",
-    r"git clone |sha256sum |bash .ci/release ": "needs a published release",
+    r"git (clone |pull$)|sha256sum |bash .ci/release ": "needs a published release",
     r"cargo \+nightly fuzz |cargo mutants ": "needs another toolchain",
     r"cargo deny check advisories$": "what is found out tomorrow must not turn an old commit red",
     r"cargo run --release -- bench (judge|placebo|fleet)": "a release build takes longer than the rest; CI runs these without --release",

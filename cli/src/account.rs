@@ -28,6 +28,23 @@ impl Account {
     }
 }
 
+/// What AWS answers to credentials that it does not take: too old, unknown, or signed by another key or clock.
+const REFUSED: [&str; 7] = [
+    "ExpiredToken",
+    "RequestExpired",
+    "UnrecognizedClient",
+    "InvalidClientTokenId",
+    "InvalidSignature",
+    "SignatureDoesNotMatch",
+    "IncompleteSignature",
+];
+
+/// Whether AWS did not take the credentials themselves, so that nothing is known of what was asked.
+pub fn is_of_credentials(fault: &Fault) -> bool {
+    let said = fault.source.as_ref().map(ToString::to_string).unwrap_or_default();
+    REFUSED.iter().any(|code| said.starts_with(code))
+}
+
 /// A fault, for somebody whose own role it is.
 pub fn told(fault: Fault) -> anyhow::Error {
     anyhow!("{}; {}", fault.chain(), hint(&fault))
@@ -36,6 +53,9 @@ pub fn told(fault: Fault) -> anyhow::Error {
 /// What somebody whose own role it is can do about a fault.
 pub fn hint(fault: &Fault) -> &str {
     match fault.kind {
+        _ if is_of_credentials(fault) => {
+            "AWS does not take the credentials of the environment: log in again (such as `aws sso login`), and export them anew: aws configure export-credentials --format env"
+        }
         FaultKind::Denied => "allow it to the role whose credentials the environment has",
         FaultKind::Unavailable => "check AWS_REGION, AWS_ENDPOINT_URL and the credentials in the environment",
         _ => &fault.hint,
@@ -45,4 +65,23 @@ pub fn hint(fault: &Fault) -> &str {
 /// An instant as AWS sends it.
 pub fn instant(time: Option<&aws_sdk_codedeploy::primitives::DateTime>) -> Option<Timestamp> {
     time.and_then(|time| time.to_millis().ok()).and_then(|ms| Timestamp::from_millisecond(ms).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_that_are_not_taken_are_told_from_names_that_are_wrong() {
+        let of = |said: &str| {
+            let fault = Fault::new(FaultKind::NotFound, "cannot read it", "check the name");
+            fault.because(std::io::Error::other(said.to_owned()))
+        };
+        for code in ["ExpiredTokenException: x", "ExpiredToken: x", "UnrecognizedClientException: x"] {
+            assert!(is_of_credentials(&of(code)), "{code}");
+            assert!(hint(&of(code)).contains("log in again"), "{code}");
+        }
+        let named = of("DeploymentDoesNotExistException: no ExpiredToken");
+        assert!(!is_of_credentials(&named) && hint(&named) == "check the name");
+    }
 }

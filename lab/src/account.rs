@@ -173,6 +173,7 @@ fn function_specs(template: &Template, binaries: &Path, address: SocketAddr) -> 
             environment,
             timeout: function.timeout,
             memory_mb: function.memory_mb,
+            vpc: None,
         })
     };
     template.functions.iter().map(spec).collect()

@@ -1,6 +1,8 @@
 //! `doctor`: is a deployment group, or a service that ECS deploys, wired as Shiftgate needs it? Only calls that read.
 
+mod alarms;
 pub(super) mod appspec;
+mod data;
 pub(super) mod ecs;
 pub(super) mod functions;
 mod group;
@@ -63,12 +65,12 @@ async fn of_group(
     let mut checks = group::checks(info);
     checks.push(group::time_to_act(account, info).await);
     spinner.say("reading the latest revision");
-    let is_internal = group::is_internal(account, info).await;
+    let balancer = group::balancer(account, info).await;
     match appspec::hooks(account, application, name).await {
         Ok(hooks) => {
             checks.extend(appspec::checks(&hooks, info, stack));
             spinner.say("reading the functions");
-            checks.extend(functions::checks(account, &hooks, is_internal).await);
+            checks.extend(functions::checks(account, &hooks, balancer.as_ref()).await);
         }
         Err(unread) => checks.push(unread),
     }

@@ -98,6 +98,16 @@ impl CodeDeploy {
         self.lock().groups.push(group);
     }
 
+    /// Changes a deployment group, as `UpdateDeploymentGroup` does: deployments that are going on keep what they began with.
+    pub fn change_group(
+        &self,
+        application: &str,
+        name: &str,
+        change: impl FnOnce(&mut Group),
+    ) -> Result<(), ApiError> {
+        self.lock().group_mut(application, name).map(change)
+    }
+
     /// Adds a deployment as it is, without running it: one that ended long ago, or of another platform.
     pub fn add_past(&self, record: DeploymentRecord) {
         let mut state = self.lock();

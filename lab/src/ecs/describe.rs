@@ -177,11 +177,11 @@ fn hook(hook: &EcsHook) -> Value {
         HookTarget::Function(name) => json!({
             "targetType": "AWS_LAMBDA",
             "hookTargetArn": if name.starts_with("arn:") { name.clone() } else { function_arn(name) },
-            "roleArn": role("ecs-lifecycle-hooks"),
         }),
         HookTarget::Wait(_) => json!({"targetType": "PAUSE"}),
     };
     about["lifecycleStages"] = json!(stages);
+    set(&mut about, "roleArn", hook.has_role.then(|| role("ecs-lifecycle-hooks")));
     set(&mut about, "hookDetails", hook.details.clone());
     about["timeoutConfiguration"] = json!({
         "timeoutInMinutes": hook.timeout_minutes.map_or(1440, minutes),

@@ -195,6 +195,19 @@ impl Ecs {
         Ok(())
     }
 
+    /// Changes a service, as `UpdateService` and `TagResource` do, without deploying it.
+    pub fn change_service(
+        &self,
+        cluster: &str,
+        name: &str,
+        change: impl FnOnce(&mut EcsService),
+    ) -> Result<(), ApiError> {
+        let mut state = self.lock();
+        let known = state.known_mut(cluster, name).ok_or_else(wire::no_service)?;
+        change(&mut known.service);
+        Ok(())
+    }
+
     /// Adds a deployment as it is, without running it: one that ended long ago.
     pub fn add_past(&self, record: ServiceDeploymentRecord) {
         self.lock().deployments.insert(record.arn.clone(), record);

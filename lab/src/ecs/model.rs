@@ -163,6 +163,8 @@ pub enum HookTarget {
 pub struct EcsHook {
     /// What it does.
     pub target: HookTarget,
+    /// Whether it names a role under which ECS calls the function. ECS cannot call it without one.
+    pub has_role: bool,
     /// At which stages; not at `SCALE_UP`, `BAKE_TIME` and `CLEAN_UP`.
     pub stages: Vec<Stage>,
     /// What each of its invocations gets as `hookDetails`.
@@ -186,6 +188,7 @@ impl EcsHook {
 
     fn new(target: HookTarget, stages: &[Stage]) -> Self {
         Self {
+            has_role: matches!(target, HookTarget::Function(_)),
             target,
             stages: stages.to_vec(),
             details: None,

@@ -74,7 +74,7 @@ pub(super) fn load_balancer(balancer: &LoadBalancer) -> LoadBalancerDescription 
         canonical_hosted_zone_id: HOSTED_ZONE,
         created_time: balancer.created.to_string(),
         load_balancer_name: balancer.name.clone(),
-        scheme: "internet-facing",
+        scheme: if balancer.is_internal() { "internal" } else { "internet-facing" },
         vpc_id: VPC,
         state: State { code: "active" },
         r#type: "application",

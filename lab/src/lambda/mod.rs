@@ -44,6 +44,8 @@ pub struct FunctionSpec {
     pub timeout: Duration,
     /// Resident memory over which the process is killed, in MB (enforced on Linux only).
     pub memory_mb: u64,
+    /// Id of the VPC that it is in. Only told: the lab has no networks.
+    pub vpc: Option<String>,
 }
 
 /// One line of a function's log.
@@ -266,16 +268,23 @@ impl Lambda {
         }
     }
 
-    /// The answer to `GET /2015-03-31/functions/{name}/configuration`, as far as somebody has asked for it. The lab's
-    /// functions are in no VPC.
+    /// The answer to `GET /2015-03-31/functions/{name}/configuration`, as far as somebody has asked for it. Credentials and
+    /// the like, which Lambda adds to the environment of a process, are no part of it.
     pub fn configuration(&self, name: &str) -> Result<Vec<u8>, ApiError> {
         let spec = self.function(name)?.spec();
+        let environment: BTreeMap<&String, &String> =
+            spec.environment.iter().filter(|(name, _)| !name.starts_with("AWS_")).collect();
         let described = serde_json::json!({
             "FunctionName": spec.name,
             "FunctionArn": function_arn(&spec.name),
             "Timeout": spec.timeout.as_secs(),
             "MemorySize": spec.memory_mb,
-            "VpcConfig": {"SubnetIds": [], "SecurityGroupIds": [], "VpcId": ""},
+            "Environment": {"Variables": environment},
+            "VpcConfig": {
+                "SubnetIds": spec.vpc.iter().map(|_| "subnet-1").collect::<Vec<_>>(),
+                "SecurityGroupIds": spec.vpc.iter().map(|_| "sg-1").collect::<Vec<_>>(),
+                "VpcId": spec.vpc.clone().unwrap_or_default(),
+            },
             "Version": "$LATEST",
             "State": "Active",
         });

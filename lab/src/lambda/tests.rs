@@ -58,6 +58,7 @@ fn lambda(change: impl FnOnce(&mut FunctionSpec)) -> Arc<Lambda> {
         environment: BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]),
         timeout: Duration::from_secs(5),
         memory_mb: 128,
+        vpc: None,
     };
     change(&mut spec);
     Lambda::new(vec![spec], [Duration::from_millis(10), Duration::from_millis(20)])

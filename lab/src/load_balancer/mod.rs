@@ -13,6 +13,7 @@ mod tests;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -59,6 +60,7 @@ pub struct LoadBalancer {
     target_groups: [Arc<TargetGroup>; 2],
     production: Arc<Listener>,
     test: Option<Arc<Listener>>,
+    internal: AtomicBool,
     /// Held while weights change: which groups are in use follows from all listeners together.
     routing: Mutex<()>,
     _tasks: JoinSet<()>,
@@ -94,6 +96,7 @@ impl LoadBalancer {
             target_groups,
             production,
             test,
+            internal: AtomicBool::new(false),
             routing: Mutex::new(()),
             _tasks: tasks,
         }))
@@ -115,9 +118,20 @@ impl LoadBalancer {
             test: spec.test_listener.then(|| listener(ListenerKind::Test)),
             dimension: path,
             target_groups,
+            internal: AtomicBool::new(false),
             routing: Mutex::new(()),
             _tasks: JoinSet::new(),
         })
+    }
+
+    /// Says that it is reached from within its VPC only, or from everywhere.
+    pub fn set_internal(&self, internal: bool) {
+        self.internal.store(internal, Ordering::Relaxed);
+    }
+
+    /// Whether it says so.
+    pub fn is_internal(&self) -> bool {
+        self.internal.load(Ordering::Relaxed)
     }
 
     /// Where users' requests go.

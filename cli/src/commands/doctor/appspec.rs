@@ -39,7 +39,7 @@ pub async fn hooks(account: &Account, application: &str, group: &str) -> Result<
         let check = Check::from_fault(NAME, &fault);
         Check {
             level: Level::Unchecked,
-            fix: Some(format!("allow {action}, or look at the AppSpec by hand")),
+            fix: check.fix.map(|fix| format!("{fix}; or look at the AppSpec by hand ({action})")),
             ..check
         }
     };
@@ -109,51 +109,73 @@ fn bare(function: &str) -> &str {
 /// Whether each hook names the function that is made for it, and which hooks are left out.
 pub fn checks(hooks: &[Hook], info: &DeploymentGroupInfo, stack: Option<&str>) -> Vec<Check> {
     let mut checks: Vec<Check> = hooks.iter().map(|hook| named(hook, stack)).collect();
-    let of_lambda = |stage: &Stage| matches!(stage, Stage::BeforeAllowTraffic | Stage::AfterAllowTraffic);
-    let wanted = Stage::ALL.into_iter().filter(|stage| *stage != Stage::Watch);
-    for stage in wanted.filter(|stage| !is_of_lambda(info) || of_lambda(stage)) {
-        let event = stage.lifecycle_event();
-        if hooks.iter().any(|hook| hook.event == event) {
-            continue;
-        }
-        let fix = format!("name {INVOCABLE}<stack>_{} for {event} in the AppSpec", stage.function());
-        checks.push(match stage {
-            Stage::BeforeAllowTraffic => Check::problem(
-                NAME,
-                format!(
-                    "no hook at {event}: nothing watches the shift, and AfterAllowTraffic fails for that"
-                ),
-                fix,
-            ),
-            _ => Check::warning(NAME, format!("no hook at {event}: what {stage} checks is not checked"), fix),
-        });
-    }
+    // Where nobody says which stack it is to be, the other hooks do.
+    let stack = stack.or_else(|| hooks.iter().find_map(Hook::of_shiftgate).map(|(stack, _)| stack));
+    let missing =
+        wanted(info).filter(|stage| !hooks.iter().any(|hook| hook.event == stage.lifecycle_event()));
+    checks.extend(missing.map(|stage| left_out(stage, stack)));
     checks
 }
 
+/// The hooks that a group should have.
+fn wanted(info: &DeploymentGroupInfo) -> impl Iterator<Item = Stage> + use<> {
+    let of_lambda = is_of_lambda(info);
+    let has_it = move |stage: &Stage| {
+        !of_lambda || matches!(stage, Stage::BeforeAllowTraffic | Stage::AfterAllowTraffic)
+    };
+    Stage::ALL.into_iter().filter(|stage| *stage != Stage::Watch).filter(has_it)
+}
+
+fn left_out(stage: Stage, stack: Option<&str>) -> Check {
+    let event = stage.lifecycle_event();
+    let fix = format!("add `- {event}: {}` to the Hooks of the AppSpec", function(stack, stage));
+    match stage {
+        Stage::BeforeAllowTraffic => Check::problem(
+            NAME,
+            format!("no hook at {event}: nothing watches the shift, and AfterAllowTraffic fails for that"),
+            fix,
+        ),
+        _ => Check::warning(NAME, format!("no hook at {event}: what {stage} checks is not checked"), fix),
+    }
+}
+
+/// Name of a stack's function for a stage.
+pub fn function(stack: Option<&str>, stage: Stage) -> String {
+    format!("{INVOCABLE}{}_{}", stack.unwrap_or("<stack>"), stage.function())
+}
+
 fn named(hook: &Hook, stack: Option<&str>) -> Check {
-    let Hook { event, function } = hook;
+    let Hook { event, function: name } = hook;
+    let ours =
+        Stage::ALL.into_iter().find(|stage| stage.lifecycle_event() == event && *stage != Stage::Watch);
+    let instead = |stack: &str| match ours {
+        Some(stage) => format!("write `- {event}: {}` in the AppSpec", function(Some(stack), stage)),
+        None => format!("take {event} out of the AppSpec: Shiftgate has no function for it"),
+    };
     match hook.of_shiftgate() {
         Some((of, stage)) if stage.lifecycle_event() != event || stage == Stage::Watch => Check::problem(
             NAME,
-            format!("{event} names {function}, which is made for another event"),
-            format!("name the function of {of} that is made for {event}"),
+            format!("{event} names {name}, which is made for another event"),
+            instead(stack.unwrap_or(of)),
         ),
         Some((of, _)) if stack.is_some_and(|stack| stack != of) => Check::problem(
             NAME,
-            format!("{event} names {function}, of the stack {of}"),
-            format!("name the function of the stack {}", stack.unwrap_or_default()),
+            format!("{event} names {name}, of the stack {of}"),
+            instead(stack.unwrap_or_default()),
         ),
-        Some(_) => Check::ok(NAME, format!("{event} names {function}")),
-        None if function.starts_with(INVOCABLE) => Check::warning(
+        Some(_) => Check::ok(NAME, format!("{event} names {name}")),
+        None if name.starts_with(INVOCABLE) => Check::warning(
             NAME,
-            format!("{event} names {function}, which is not Shiftgate's"),
-            "nothing, if that is meant",
+            format!("{event} names {name}, which is not Shiftgate's"),
+            format!("nothing, if that is meant; else {}", instead(stack.unwrap_or("<stack>"))),
         ),
         None => Check::warning(
             NAME,
-            format!("{event} names {function}, which is not Shiftgate's, and not called {INVOCABLE}*"),
-            "see that CodeDeploy's role may invoke it: AWSCodeDeployRoleForECSLimited may not",
+            format!("{event} names {name}, which is not Shiftgate's, and not called {INVOCABLE}*"),
+            format!(
+                "call it {INVOCABLE}*, which is all that the role AWSCodeDeployRoleForECSLimited may invoke, or allow lambda:InvokeFunction on it to the group's role; if Shiftgate's was meant, {}",
+                instead(stack.unwrap_or("<stack>"))
+            ),
         ),
     }
 }

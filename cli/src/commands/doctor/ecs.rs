@@ -1,10 +1,14 @@
 //! A service that ECS deploys itself.
 
+use std::time::Duration;
+
 use aws_sdk_ecs::types::{
     DeploymentConfiguration, DeploymentController, DeploymentControllerType, DeploymentLifecycleHook,
-    DeploymentStrategy, Service,
+    DeploymentLifecycleHookAction, DeploymentLifecycleHookStage, DeploymentLifecycleHookTargetType,
+    DeploymentLifecycleHookTimeoutConfiguration, DeploymentStrategy, Service,
 };
 use shiftgate::event::LifecycleStage;
+use shiftgate::policy::plan::Plan;
 
 use super::told::Check;
 use super::{functions, group, release};
@@ -14,6 +18,8 @@ use crate::account::Account;
 const FUNCTION: &str = "-ecs-lifecycle";
 /// What the check of the hooks is called.
 const NAME: &str = "lifecycle hook";
+/// Minutes that ECS lets a pause last if nothing else is said.
+const LONGEST_PAUSE: i32 = 24 * 60;
 /// What to do where CodeDeploy deploys a service.
 const ITS_GROUP: &str = "ask for its deployment group: `shiftgate doctor APPLICATION/GROUP`";
 
@@ -41,14 +47,14 @@ pub async fn checks(
     let mut checks = wiring(service, stack);
     let ours: Vec<&DeploymentLifecycleHook> = hooks(service).iter().filter(|hook| is_ours(hook)).collect();
     let rule = service.load_balancers().first().and_then(|balancer| balancer.advanced_configuration());
-    let is_internal = match rule.and_then(|rule| rule.production_listener_rule()) {
+    let balancer = match rule.and_then(|rule| rule.production_listener_rule()) {
         Some(rule) => group::of_listener(account, rule).await,
         None => None,
     };
     let names = ours.iter().filter_map(|hook| hook.hook_target_arn()).map(bare).collect();
-    checks.extend(functions::of(account, names, |_| true, is_internal).await);
+    checks.extend(functions::of(account, names, |_| true, balancer.as_ref()).await);
     let details = ours.iter().find_map(|hook| hook.hook_details()?.as_object()?.get("policy")?.as_string());
-    checks.extend(release::of_service(account, cluster, name, details).await);
+    checks.extend(release::of_service(account, cluster, name, service, details).await);
     checks
 }
 
@@ -84,12 +90,14 @@ fn wiring(service: &Service, stack: Option<&str>) -> Vec<Check> {
     }
     let strategy = strategy(service);
     let mut checks = vec![Check::ok("controller", format!("ECS itself, strategy {strategy}"))];
+    checks.extend(rolls_back(service));
     if *strategy == DeploymentStrategy::Rolling {
         checks.push(rolling(service));
         return checks;
     }
     let ours: Vec<&DeploymentLifecycleHook> = hooks(service).iter().filter(|hook| is_ours(hook)).collect();
     checks.extend(hooked(&ours, stack));
+    checks.extend(hooks(service).iter().filter_map(pause));
     let rule = service.load_balancers().first().and_then(|balancer| balancer.advanced_configuration());
     if let Some(rule) = rule {
         checks.push(match rule.test_listener_rule() {
@@ -97,9 +105,94 @@ fn wiring(service: &Service, stack: Option<&str>) -> Vec<Check> {
             None => Check::warning(
                 "test listener",
                 "there is no test listener rule: green is not tested before users meet it",
-                "give the service's load balancer a testListenerRule",
+                "give the service's load balancer a testListenerRule (loadBalancers[0].advancedConfiguration; TestListenerRule in a template)",
             ),
         });
+    }
+    checks
+}
+
+/// Whether what ECS notices itself gives the traffic back.
+fn rolls_back(service: &Service) -> Vec<Check> {
+    let configuration = service.deployment_configuration();
+    let breaker = configuration.and_then(|one| one.deployment_circuit_breaker());
+    let property = "deploymentConfiguration of the service (DeploymentConfiguration in a template)";
+    let mut checks = Vec::new();
+    if !breaker.is_some_and(|breaker| breaker.enable && breaker.rollback) {
+        checks.push(Check::warning(
+            "circuit breaker",
+            "tasks of a new version that do not start are tried again for hours, and nothing is rolled back",
+            format!("set deploymentCircuitBreaker: {{enable: true, rollback: true}} in {property}"),
+        ));
+    }
+    let alarms = configuration.and_then(|one| one.alarms()).filter(|alarms| alarms.enable);
+    if alarms.is_some_and(|alarms| !alarms.rollback && !alarms.alarm_names().is_empty()) {
+        checks.push(Check::warning(
+            "automatic rollback",
+            "an alarm that rings ends the deployment, and traffic stays where it is",
+            format!("set alarms.rollback: true in {property}"),
+        ));
+    }
+    checks
+}
+
+/// Names of the alarms by which ECS itself stops a deployment.
+pub fn alarms(service: &Service) -> Vec<String> {
+    let alarms = service.deployment_configuration().and_then(|one| one.alarms());
+    alarms.filter(|alarms| alarms.enable).map(|alarms| alarms.alarm_names().to_vec()).unwrap_or_default()
+}
+
+/// A hook that waits for somebody, for as long as ECS lets it.
+fn pause(hook: &DeploymentLifecycleHook) -> Option<Check> {
+    if hook.target_type() != Some(&DeploymentLifecycleHookTargetType::Pause) {
+        return None;
+    }
+    let timeout = hook.timeout_configuration();
+    let minutes = timeout
+        .and_then(DeploymentLifecycleHookTimeoutConfiguration::timeout_in_minutes)
+        .unwrap_or(LONGEST_PAUSE);
+    if minutes < LONGEST_PAUSE {
+        return None;
+    }
+    let stages: Vec<&str> =
+        hook.lifecycle_stages().iter().map(DeploymentLifecycleHookStage::as_str).collect();
+    Some(Check::warning(
+        "pause",
+        format!(
+            "each release waits at {} until somebody continues it, for up to {minutes} minutes",
+            stages.join(", ")
+        ),
+        "give the PAUSE hook the end that you want (timeoutConfiguration: timeoutInMinutes and action), or take it out; aws ecs continue-service-deployment ends one that waits",
+    ))
+}
+
+/// Whether ECS waits for the hook as long as the policy lets it hold green.
+pub fn in_time(service: &Service, plan: &Plan) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for hook in hooks(service).iter().filter(|hook| is_ours(hook)) {
+        let Some(timeout) = hook.timeout_configuration() else { continue };
+        let Some(minutes) = timeout.timeout_in_minutes() else { continue };
+        let has = Duration::from_mins(u64::try_from(minutes).unwrap_or_default());
+        let holds = [
+            (LifecycleStage::ProductionTrafficShift, "steps.at_least", plan.steps.at_least),
+            (LifecycleStage::PostProductionTrafficShift, "bake.for", plan.bake_for),
+        ];
+        for (stage, key, holds) in holds {
+            let needs = holds + plan.sampling.ingestion_delay;
+            let called = hook.lifecycle_stages().iter().any(|called| called.as_str() == stage.as_str());
+            if !called || holds.is_zero() || has >= needs {
+                continue;
+            }
+            let then = timeout.action().map_or("ROLLBACK", DeploymentLifecycleHookAction::as_str);
+            checks.push(Check::problem(
+                NAME,
+                format!("ECS gives {} up after {minutes} minutes ({then}), and `{key}` of the policy holds it for longer", stage.as_str()),
+                format!(
+                    "set timeoutConfiguration.timeoutInMinutes of the hook to {} or more, or shorten `{key}`",
+                    needs.as_secs().div_ceil(60)
+                ),
+            ));
+        }
     }
     checks
 }
@@ -113,13 +206,19 @@ fn rolling(service: &Service) -> Check {
     Check::warning(
         "rolling updates",
         "the service has no tag shiftgate: watch, so that they are watched only if its policy says rolling: watch",
-        "aws ecs tag-resource --resource-arn ... --tags key=shiftgate,value=watch",
+        format!(
+            "aws ecs tag-resource --resource-arn {} --tags key=shiftgate,value=watch",
+            service.service_arn().unwrap_or("<service>")
+        ),
     )
 }
 
 fn hooked(ours: &[&DeploymentLifecycleHook], stack: Option<&str>) -> Vec<Check> {
     if ours.is_empty() {
-        let fix = "add the stack's ecs-lifecycle to the service's lifecycleHooks; docs/ecs.md shows how";
+        let fix = format!(
+            "add {} to deploymentConfiguration.lifecycleHooks of the service (hookTargetArn, roleArn, lifecycleStages); docs/ecs.md shows how",
+            function(stack.unwrap_or("<stack>"))
+        );
         return vec![Check::problem(NAME, "none of the service's hooks is Shiftgate's", fix)];
     }
     let mut checks = Vec::new();
@@ -127,11 +226,15 @@ fn hooked(ours: &[&DeploymentLifecycleHook], stack: Option<&str>) -> Vec<Check> 
         let function = bare(hook.hook_target_arn().unwrap_or_default());
         let of = stack.map(self::function);
         checks.push(match of.filter(|of| of != function) {
-            Some(of) => Check::problem(NAME, format!("it names {function}"), format!("name {of}")),
+            Some(of) => Check::problem(
+                NAME,
+                format!("it names {function}, of another stack"),
+                format!("write the ARN of {of} as hookTargetArn of the hook"),
+            ),
             None if hook.role_arn().is_none() => Check::problem(
                 NAME,
                 format!("{function} has no role under which ECS may call it"),
-                "give the hook the stack's output EcsHookRole as roleArn",
+                "give the hook the ARN of the stack's output EcsHookRole as roleArn",
             ),
             None => Check::ok(NAME, format!("it names {function}")),
         });
@@ -140,7 +243,8 @@ fn hooked(ours: &[&DeploymentLifecycleHook], stack: Option<&str>) -> Vec<Check> 
         ours.iter().flat_map(|hook| hook.lifecycle_stages()).any(|called| called.as_str() == stage.as_str())
     };
     for (stage, lacks) in STAGES.into_iter().filter(|(stage, _)| !called(*stage)) {
-        let (seen, fix) = (format!("not called at {}: {lacks}", stage.as_str()), "add the stage to the hook");
+        let seen = format!("not called at {}: {lacks}", stage.as_str());
+        let fix = format!("add {} to lifecycleStages of the hook", stage.as_str());
         checks.push(if stage == LifecycleStage::ProductionTrafficShift {
             Check::problem(NAME, seen, fix)
         } else {
@@ -167,7 +271,7 @@ fn bare(arn: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_ecs::types::{DeploymentLifecycleHookStage, Tag};
+    use aws_sdk_ecs::types::Tag;
 
     use super::super::told::text;
     use super::*;
@@ -185,7 +289,10 @@ mod tests {
             .build();
         let service = Service::builder().deployment_configuration(configuration).build();
         insta::assert_snapshot!(text(&wiring(&service, Some("dev"))));
-        assert!(text(&wiring(&service, Some("prod"))).contains("fix: name shiftgate-prod-ecs-lifecycle"));
+        assert!(
+            text(&wiring(&service, Some("prod")))
+                .contains("fix: write the ARN of shiftgate-prod-ecs-lifecycle")
+        );
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use aws_sdk_codedeploy::types::{
-    AutoRollbackEvent, DeploymentGroupInfo, DeploymentOption, DeploymentType, TargetGroupPairInfo,
+    AlarmConfiguration, AutoRollbackEvent, DeploymentGroupInfo, DeploymentOption, DeploymentType,
+    InstanceAction, TargetGroupPairInfo,
 };
 use shiftgate::aws::fault;
 use shiftgate::rollout::schedule::{self, Step};
@@ -42,10 +43,30 @@ pub fn checks(info: &DeploymentGroupInfo) -> Vec<Check> {
         Check::warning(
             "test listener",
             "there is none: green is not tested before users meet it",
-            "add a test traffic route to the deployment group",
+            "give the deployment group a testTrafficRoute with a listener of its own (loadBalancerInfo.targetGroupPairInfoList; TestTrafficRoute in a template)",
         )
     });
+    checks.extend(termination(info));
     checks
+}
+
+/// Whether the old version outlives the last hook.
+fn termination(info: &DeploymentGroupInfo) -> Option<Check> {
+    let name = "termination wait";
+    let of_blue =
+        info.blue_green_deployment_configuration()?.terminate_blue_instances_on_deployment_success()?;
+    if of_blue.action() == Some(&InstanceAction::KeepAlive) {
+        return Some(Check::ok(name, "blue is kept"));
+    }
+    let minutes = of_blue.termination_wait_time_in_minutes();
+    if minutes > 0 {
+        return Some(Check::ok(name, format!("blue stays for {minutes} minutes after the last hook")));
+    }
+    Some(Check::warning(
+        name,
+        "blue ends with the last hook: what is noticed after that can be undone by a new deployment only",
+        "set terminationWaitTimeInMinutes of terminateBlueInstancesOnDeploymentSuccess to 5 or more (blueGreenDeploymentConfiguration)",
+    ))
 }
 
 fn pair(info: &DeploymentGroupInfo) -> Option<&TargetGroupPairInfo> {
@@ -64,29 +85,47 @@ fn style(info: &DeploymentGroupInfo) -> Check {
         Check::problem(
             "deployment style",
             "it is not blue/green with traffic control",
-            "make a deployment group of the type BLUE_GREEN with WITH_TRAFFIC_CONTROL",
+            "make a new deployment group whose deploymentStyle is deploymentType BLUE_GREEN with deploymentOption WITH_TRAFFIC_CONTROL",
         )
     }
 }
 
 fn rollback(info: &DeploymentGroupInfo) -> Check {
-    let on_failure = info.auto_rollback_configuration().is_some_and(|configuration| {
-        configuration.enabled && configuration.events().contains(&AutoRollbackEvent::DeploymentFailure)
-    });
-    if on_failure {
-        return Check::ok("automatic rollback", "traffic goes back when a hook answers Failed");
+    let name = "automatic rollback";
+    let on = |event| {
+        let configured = info.auto_rollback_configuration();
+        configured.is_some_and(|one| one.enabled && one.events().contains(&event))
+    };
+    let has_alarms = !alarms(info).is_empty();
+    let fix = format!(
+        "aws deploy update-deployment-group --application-name {} --current-deployment-group-name {} --auto-rollback-configuration enabled=true,events=DEPLOYMENT_FAILURE{}",
+        info.application_name().unwrap_or("<application>"),
+        info.deployment_group_name().unwrap_or("<group>"),
+        if has_alarms { ",DEPLOYMENT_STOP_ON_ALARM" } else { "" }
+    );
+    if !on(AutoRollbackEvent::DeploymentFailure) {
+        let seen = "it is off for DEPLOYMENT_FAILURE: a hook that answers Failed ends the deployment, and traffic stays where it is";
+        return Check::problem(name, seen, fix);
     }
-    Check::problem(
-        "automatic rollback",
-        "it is off for DEPLOYMENT_FAILURE: a hook that answers Failed ends the deployment, and traffic stays where it is",
-        "aws deploy update-deployment-group ... --auto-rollback-configuration enabled=true,events=DEPLOYMENT_FAILURE",
-    )
+    if has_alarms && !on(AutoRollbackEvent::DeploymentStopOnAlarm) {
+        let seen = "it is off for DEPLOYMENT_STOP_ON_ALARM: an alarm of the group ends the deployment, and traffic stays where it is";
+        return Check::warning(name, seen, fix);
+    }
+    Check::ok(name, "traffic goes back when a hook answers Failed")
+}
+
+/// Names of the alarms by which CodeDeploy itself stops a deployment.
+pub fn alarms(info: &DeploymentGroupInfo) -> Vec<&str> {
+    let configured = info.alarm_configuration().filter(|configured| configured.enabled);
+    let alarms = configured.map(AlarmConfiguration::alarms).unwrap_or_default();
+    alarms.iter().filter_map(|alarm| alarm.name()).collect()
 }
 
 /// Whether the shift lasts long enough for the watch to see something and act.
 pub async fn time_to_act(account: &Account, info: &DeploymentGroupInfo) -> Check {
     let Some(name) = info.deployment_config_name() else {
-        return Check::problem("time to act", "the group names no deployment configuration", "give it one");
+        let fix = format!("give it one (deploymentConfigName), such as {}", longer(is_of_lambda(info)));
+        return Check::problem("time to act", "the group names no deployment configuration", fix);
     };
     let steps = if name.starts_with("CodeDeployDefault.") {
         schedule::of_configuration(name)
@@ -96,12 +135,21 @@ pub async fn time_to_act(account: &Account, info: &DeploymentGroupInfo) -> Check
             Err(unread) => return unread,
         }
     };
-    acts(name, &steps)
+    acts(name, &steps, is_of_lambda(info))
 }
 
-fn acts(name: &str, steps: &[Step]) -> Check {
+/// A configuration that lasts long enough.
+fn longer(of_lambda: bool) -> &'static str {
+    if of_lambda {
+        "CodeDeployDefault.LambdaCanary10Percent15Minutes"
+    } else {
+        "CodeDeployDefault.ECSCanary10Percent15Minutes"
+    }
+}
+
+fn acts(name: &str, steps: &[Step], of_lambda: bool) -> Check {
     let minutes = steps.iter().map(|step| step.lasts).sum::<Duration>().as_secs_f64() / 60.0;
-    let fix = "take one that lasts longer, such as CodeDeployDefault.ECSCanary10Percent15Minutes";
+    let fix = format!("set deploymentConfigName to one that lasts longer, such as {}", longer(of_lambda));
     if steps.is_empty() {
         let seen = format!("{name} shifts all traffic at once: only the bake judges");
         return Check::warning("time to act", seen, fix);
@@ -137,18 +185,29 @@ async fn custom(account: &Account, name: &str) -> Result<Vec<Step>, Check> {
     })
 }
 
-/// Whether the balancer is reached from within its VPC only; none where nobody can tell.
-pub async fn is_internal(account: &Account, info: &DeploymentGroupInfo) -> Option<bool> {
+/// A load balancer, as far as the functions' way to it goes.
+pub struct Balancer {
+    /// Whether it is reached from within its VPC only.
+    pub is_internal: bool,
+    /// Its VPC.
+    pub vpc: Option<String>,
+}
+
+/// The balancer of the group; none where nobody can tell.
+pub async fn balancer(account: &Account, info: &DeploymentGroupInfo) -> Option<Balancer> {
     of_listener(account, pair(info)?.prod_traffic_route()?.listener_arns().first()?).await
 }
 
 /// The same by the ARN of a listener, or of a rule of it.
-pub async fn of_listener(account: &Account, arn: &str) -> Option<bool> {
+pub async fn of_listener(account: &Account, arn: &str) -> Option<Balancer> {
     // arn:aws:elasticloadbalancing:REGION:ACCOUNT:listener/app/NAME/ID/LISTENER
     let name = arn.split('/').nth(2)?;
     let read = account.aws.elb.describe_load_balancers().names(name).send().await.ok()?;
-    let scheme = read.load_balancers().first()?.scheme()?;
-    Some(scheme.as_str() == "internal")
+    let found = read.load_balancers().first()?;
+    Some(Balancer {
+        is_internal: found.scheme()?.as_str() == "internal",
+        vpc: found.vpc_id().map(str::to_owned),
+    })
 }
 
 #[cfg(test)]
@@ -190,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_shift_must_last_longer_than_the_metrics_need() {
-        let level = |name: &str| acts(name, &schedule::of_configuration(name)).level;
+        let level = |name: &str| acts(name, &schedule::of_configuration(name), false).level;
         assert_eq!(level("CodeDeployDefault.ECSAllAtOnce"), Level::Warning);
         assert_eq!(level("CodeDeployDefault.ECSCanary10Percent5Minutes"), Level::Warning);
         assert_eq!(level("CodeDeployDefault.ECSCanary10Percent15Minutes"), Level::Ok);

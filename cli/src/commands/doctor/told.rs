@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shiftgate::fault::{Fault, FaultKind};
 
-use crate::account::hint;
+use crate::account::{hint, is_of_credentials};
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +61,7 @@ impl Check {
     /// What could not be read. A policy that is invalid is a problem, and so is what is named and not there.
     pub fn from_fault(name: &str, fault: &Fault) -> Self {
         let level = match fault.kind {
+            _ if is_of_credentials(fault) => Level::Unchecked,
             FaultKind::Policy | FaultKind::NotFound => Level::Problem,
             _ => Level::Unchecked,
         };
