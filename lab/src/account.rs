@@ -184,7 +184,7 @@ fn log(
     template: &Template,
     lambda: &Lambda,
     logs: &Arc<Logs>,
-    mut subscriptions: Option<Subscriptions>,
+    subscriptions: Option<Subscriptions>,
 ) -> impl Future<Output = ()> + use<> {
     let groups: BTreeMap<String, String> = template
         .functions
@@ -200,7 +200,7 @@ fn log(
             match lines.recv().await {
                 Ok(line) => {
                     let Some(group) = groups.get(&line.function) else { continue };
-                    if let Some(subscriptions) = &mut subscriptions {
+                    if let Some(subscriptions) = &subscriptions {
                         subscriptions.take(group, &line);
                     }
                     logs.write(group, Timestamp::now(), line.line);

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::Compression;
@@ -16,14 +17,17 @@ use crate::lambda::{Lambda, LogLine};
 use crate::logs::Pattern;
 use crate::template::Template;
 
-/// Who is handed what. The lines of an invocation come together once it has ended; on AWS they come with those of others, soon
-/// after they were written, and as a rule together.
+/// How long lines are gathered. On AWS it is some seconds.
+const GATHERED_FOR: Duration = Duration::from_millis(500);
+
+/// Who is handed what. The lines that an invocation writes one after the other come together; on AWS with those of others, and as
+/// a rule together.
 pub struct Subscriptions {
     lambda: Arc<Lambda>,
     /// By log group: the function that is handed its lines, and which.
     targets: BTreeMap<String, (String, Pattern)>,
-    /// Lines of invocations that go on, by their id.
-    waiting: BTreeMap<String, Vec<Value>>,
+    /// Lines that are being gathered, by the id of their invocation.
+    waiting: Arc<Mutex<BTreeMap<String, Vec<Value>>>>,
 }
 
 impl Subscriptions {
@@ -35,21 +39,34 @@ impl Subscriptions {
             };
             function.subscriptions.iter().map(target)
         });
-        Self { lambda, targets: targets.collect(), waiting: BTreeMap::new() }
+        Self { lambda, targets: targets.collect(), waiting: Arc::default() }
     }
 
-    /// Takes a line that a function wrote to its group, and hands over what has come together.
-    pub fn take(&mut self, group: &str, line: &LogLine) {
+    /// Takes a line that a function wrote to its group, and hands it over soon.
+    pub fn take(&self, group: &str, line: &LogLine) {
         let Some((target, pattern)) = self.targets.get(group) else { return };
-        if pattern.matches(&line.line) {
-            self.waiting.entry(line.request_id.clone()).or_default().push(entry(&line.line));
-        }
-        if !line.line.starts_with("END RequestId") {
+        if !pattern.matches(&line.line) {
             return;
         }
-        let Some(entries) = self.waiting.remove(&line.request_id) else { return };
-        if let Err(error) = self.lambda.invoke_async(target, packed(group, entries)) {
-            tracing::warn!(%error, %target, "failed to hand over lines of a log");
+        let id = line.request_id.clone();
+        let gathered = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let entries = waiting.entry(id.clone()).or_default();
+            entries.push(entry(&line.line));
+            entries.len()
+        };
+        // The first line begins a batch, which takes those with it that come soon after.
+        if gathered == 1 {
+            let (lambda, waiting) = (Arc::clone(&self.lambda), Arc::clone(&self.waiting));
+            let (group, target) = (group.to_owned(), target.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(GATHERED_FOR).await;
+                let entries = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                let batch = packed(&group, entries.unwrap_or_default());
+                if let Err(error) = lambda.invoke_async(&target, batch) {
+                    tracing::warn!(%error, %target, "failed to hand over lines of a log");
+                }
+            });
         }
     }
 }
