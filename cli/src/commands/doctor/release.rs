@@ -74,6 +74,13 @@ fn told(name: &str, found: Result<Vec<Finding>, Fault>) -> Vec<Check> {
                 "see to it before you deploy: before-install would fail for it",
             );
         }
+        let instead = finding.caveats.iter().find_map(|caveat| match caveat {
+            Caveat::TooFewToJudge { instead } => Some(instead),
+            _ => None,
+        });
+        if let Some(instead) = instead {
+            return Check::warning(name, seen, instead);
+        }
         if finding.caveats.iter().any(|caveat| matches!(caveat, Caveat::LowTraffic)) {
             let fix =
                 "take a larger first step, a longer shift or a longer bake, or let smoke checks carry more";
