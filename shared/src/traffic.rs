@@ -171,7 +171,11 @@ struct Answer<'a> {
 
 /// Reads all counts. Where CloudWatch refuses the statistic that counts slow samples, it refuses the whole call; the other
 /// gates must not be blind for that.
-async fn read_counts(release: &Release, queries: &[Query], window: &Window) -> Result<SeriesSet, Fault> {
+pub(crate) async fn read_counts(
+    release: &Release,
+    queries: &[Query],
+    window: &Window,
+) -> Result<SeriesSet, Fault> {
     let read = metrics::read(&release.aws, queries, window).await;
     let refused = matches!(&read, Err(fault) if fault.kind == FaultKind::NotFound);
     if !refused || !queries.iter().any(Query::is_trimmed_count) {
@@ -385,6 +389,14 @@ fn all_errors(front: Front) -> Vec<(&'static str, Threshold)> {
         }
         Front::Network | Front::None => Vec::new(),
     }
+}
+
+/// What counts all requests of a version in the outage lane.
+pub(crate) fn all_requests(front: Front) -> Option<Metric> {
+    all_errors(front).into_iter().find_map(|(_, threshold)| match threshold.measure {
+        Measure::Share { of, .. } => Some(of),
+        Measure::Statistic { .. } => None,
+    })
 }
 
 /// Adds up the shares of several kinds of bad requests; they have the same requests. Where both versions share a target

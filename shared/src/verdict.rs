@@ -191,6 +191,11 @@ pub enum Caveat {
     FewDays,
     /// So little traffic that only a large regression can be told from chance.
     LowTraffic,
+    /// A gate will judge nothing in a part of the rollout: its periods will have fewer requests than it needs.
+    TooFewToJudge {
+        /// What would judge instead.
+        instead: String,
+    },
     /// CloudWatch does not count the samples above a limit.
     NoTrimmedCount {
         /// The metric.
@@ -280,6 +285,7 @@ impl fmt::Display for Caveat {
             Self::LowTraffic => f.write_str(
                 "so little traffic that only a large regression can be told from chance; a larger first step, a longer shift or more smoke checks would show more",
             ),
+            Self::TooFewToJudge { instead } => write!(f, "too few requests for this gate: {instead}"),
             Self::NoTrimmedCount { metric, percentile } => write!(
                 f,
                 "CloudWatch does not count slow samples of {metric} (statistic TC); the p{percentile} of each period was compared instead, which needs a dozen periods"

@@ -50,6 +50,7 @@ fn the_pure_modules_know_no_clock_no_network_and_no_environment() {
             "shared/src/judge/",
             "shared/src/recording",
             "shared/src/backtest",
+            "shared/src/outlook/",
             "shared/src/verdict.rs",
             "shared/src/budget.rs",
             "shared/src/smoke/expect.rs",

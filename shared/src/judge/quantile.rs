@@ -18,6 +18,8 @@ const MARGIN: f64 = 1.1;
 const SAMPLES_ABOVE: f64 = 10.0;
 /// Percentiles to choose from.
 const PERCENTILES: [f64; 4] = [99.0, 95.0, 90.0, 50.0];
+/// Fewer samples in a period do not bear even the median.
+pub const LEAST_SAMPLES: u64 = 20;
 
 /// The highest percentile that a period with so many samples can bear; `None` when not even the median.
 pub fn highest_percentile(samples: f64) -> Option<f64> {
@@ -105,6 +107,8 @@ mod tests {
 
     #[test]
     fn the_percentile_fits_the_traffic() {
+        assert!(highest_percentile(LEAST_SAMPLES as f64).is_some());
+        assert!(highest_percentile(LEAST_SAMPLES as f64 - 1.0).is_none());
         let found = [1000.0, 999.0, 200.0, 100.0, 99.0, 20.0, 19.0].map(highest_percentile);
         assert_eq!(found, [Some(99.0), Some(95.0), Some(95.0), Some(90.0), Some(50.0), Some(50.0), None]);
     }

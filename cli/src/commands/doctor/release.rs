@@ -142,6 +142,13 @@ fn told(release: &Release, found: Result<Vec<Finding>, Fault>) -> Vec<Check> {
     };
     let check = |finding: Finding| {
         let (name, seen) = (&finding.check, finding.summary.clone());
+        let instead = finding.caveats.iter().find_map(|caveat| match caveat {
+            Caveat::TooFewToJudge { instead } => Some(instead),
+            _ => None,
+        });
+        if let Some(instead) = instead {
+            return Check::warning(name, seen, instead);
+        }
         if finding.caveats.iter().any(|caveat| matches!(caveat, Caveat::LowTraffic)) {
             return Check::warning(name, seen, more(&release.plan));
         }

@@ -18,7 +18,7 @@ use shiftgate::rollout::{Front, Rollout};
 use crate::past;
 
 /// Periods of what is called an hour: as many as the judge learns from.
-const HOUR: usize = shiftgate::traffic::HISTORY;
+pub const HOUR: usize = shiftgate::traffic::HISTORY;
 /// Length of the periods whose percentiles are read: in a minute there may be too few requests for one.
 const OF_PERCENTILES: Duration = Duration::from_hours(1);
 
@@ -90,6 +90,13 @@ impl Measured {
     pub fn known(&self) -> Option<Range<usize>> {
         let past = &self.counted.first()?.past;
         Some(past.iter().position(|past| past.total.is_some())?..past.len())
+    }
+
+    /// Whether there were requests in an hour's minutes at least. What fewer say is chance.
+    pub fn is_enough(&self) -> bool {
+        let with_requests =
+            |counted: &Counted| counted.past.iter().filter(|past| past.total.is_some()).count();
+        self.counted.first().is_some_and(|counted| with_requests(counted) >= HOUR)
     }
 
     /// The usual and the quiet hour; none without requests.

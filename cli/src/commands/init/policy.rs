@@ -6,6 +6,7 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 use shiftgate::judge::power::Findable;
 use shiftgate::outlook;
+use shiftgate::outlook::needs::{self, Course, Usual};
 use shiftgate::policy::chances::Chances;
 use shiftgate::policy::defaults;
 use shiftgate::policy::gates::{Gate, Rule};
@@ -14,7 +15,7 @@ use shiftgate::rollout::Front;
 use shiftgate::rollout::schedule::green_shares;
 use shiftgate::verdict::Quantity;
 
-use super::measured::{Hour, Hours, Measured};
+use super::measured::{HOUR, Hour, Hours, Measured};
 
 /// Where an editor finds what the keys are, as seen from the project's folder.
 const SCHEMA: &str = "docs/policy.schema.json";
@@ -24,32 +25,50 @@ const WIDTH: usize = 120;
 const BAKES: [u64; 4] = [10, 20, 30, 45];
 
 /// What the measurement gives a reason to change.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Suggested {
-    /// Length of the bake, where the default finds too little and this enough.
-    pub bake: Option<Duration>,
+    /// A longer bake, where the default finds too little and this enough.
+    pub bake: Option<Longer>,
     /// From where on a request is slow, in milliseconds, where a minute has too few requests to tell.
     pub slow_ms: Option<u64>,
     /// Whether no bake finds enough.
     pub is_too_little: bool,
 }
 
+/// A bake that finds enough, and what the default would find.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Longer {
+    /// How long it is.
+    pub lasts: Duration,
+    /// The smallest regression that it finds.
+    pub finds: Option<Findable>,
+    /// The same of the default.
+    pub by_default: Option<Findable>,
+}
+
 impl Suggested {
-    /// What follows from a past.
+    /// What follows from a past; of too short a past nothing.
     pub fn from(measured: &Measured) -> Self {
-        let Some(hours) = measured.hours() else {
-            return Self { bake: None, slow_ms: None, is_too_little: false };
-        };
-        let finds_too_little = |bake: Duration| {
+        let Some(hours) = measured.hours().filter(|_| measured.is_enough()) else { return Self::default() };
+        // The first comparison is the one that may spend most.
+        let first = |bake: Duration| {
             let plan = plan(measured.front, bake);
-            // The first comparison is the one that may spend most.
-            let found = plan.traffic.iter().find_map(|gate| found_by(gate, &plan, measured, &hours.usual));
-            found.is_some_and(|found| outlook::is_too_little(found.smallest))
+            plan.traffic.iter().find_map(|gate| found_by(gate, &plan, measured, &hours.usual))
         };
-        let is_short = finds_too_little(defaults::BAKE);
-        let longer = || BAKES.map(Duration::from_mins).into_iter().find(|bake| !finds_too_little(*bake));
-        let bake = is_short.then(longer).flatten();
-        Self { bake, slow_ms: slow_ms(measured, &hours), is_too_little: is_short && bake.is_none() }
+        let by_default = first(defaults::BAKE).map(|found| found.smallest);
+        let short = by_default.filter(|smallest| outlook::is_too_little(*smallest));
+        let bake = short.and_then(|by_default| {
+            BAKES.map(Duration::from_mins).into_iter().find_map(|lasts| {
+                let finds = first(lasts)?.smallest;
+                (!outlook::is_too_little(finds)).then_some(Longer { lasts, finds, by_default })
+            })
+        });
+        Self { is_too_little: short.is_some() && bake.is_none(), bake, slow_ms: slow_ms(measured, &hours) }
+    }
+
+    /// Length of the bake.
+    fn lasts(&self) -> Duration {
+        self.bake.as_ref().map_or(defaults::BAKE, |longer| longer.lasts)
     }
 }
 
@@ -100,7 +119,7 @@ pub fn found_json(plan: &Plan, measured: &Measured) -> Value {
         let found = found(plan, measured, hour).into_iter();
         found.map(|one| json!({"gate": one.gate, "finds": outlook::sees(one.smallest)})).collect()
     };
-    measured.hours().map_or(
+    measured.hours().filter(|_| measured.is_enough()).map_or(
         Value::Null,
         |hours| json!({"usual_hour": of_hour(&hours.usual), "quiet_hour": of_hour(&hours.quiet)}),
     )
@@ -118,8 +137,7 @@ pub fn text(of: &str, on: Date, measured: Option<&Measured>) -> String {
     text.line("#");
     match measured {
         Some(measured) => {
-            let suggested = suggested.as_ref();
-            let bake = suggested.and_then(|suggested| suggested.bake).unwrap_or(defaults::BAKE);
+            let bake = suggested.as_ref().map_or(defaults::BAKE, Suggested::lasts);
             let outlooks = outlooks(&plan(measured.front, bake), measured);
             for line in numbers(measured).iter().chain(&outlooks) {
                 text.comment(line);
@@ -180,6 +198,11 @@ pub fn numbers(measured: &Measured) -> Vec<String> {
         let (p95, p99) = (Quantity::seconds(times.p95), Quantity::seconds(times.p99));
         lines.push(format!("  response time: p95 {p95}, p99 {p99} (the medians of the hours)"));
     }
+    if !measured.is_enough() {
+        lines.push(format!(
+            "Fewer than {HOUR} minutes with requests are too little to draw values from, so that the built-in defaults hold. Measure again later: `shiftgate init --force`."
+        ));
+    }
     lines
 }
 
@@ -197,7 +220,7 @@ fn why_nothing(front: Front) -> &'static str {
 
 /// What a plan makes of that traffic, a line each.
 pub fn outlooks(plan: &Plan, measured: &Measured) -> Vec<String> {
-    let Some(hours) = measured.hours() else { return Vec::new() };
+    let Some(hours) = measured.hours().filter(|_| measured.is_enough()) else { return Vec::new() };
     if measured.front == Front::Shared {
         return vec!["Old and new tasks share a target group: server errors and response times are compared with those of the days before, while it bakes.".to_owned()];
     }
@@ -208,30 +231,25 @@ pub fn outlooks(plan: &Plan, measured: &Measured) -> Vec<String> {
         several(minutes(shift) as usize, "minute"),
         minutes(plan.bake_for)
     )];
-    let said =
-        |hour: &Hour| found(plan, measured, hour).into_iter().map(|found| format!("  {}", found.said()));
+    let said = |hour: &Hour| -> Vec<String> {
+        let found = found(plan, measured, hour).into_iter().map(|found| found.said());
+        found.chain(outage(plan, measured, hour)).map(|said| format!("  {said}")).collect()
+    };
     lines.extend(said(&hours.usual));
     if hours.number > 1 {
         lines.push("In a quiet hour:".to_owned());
         lines.extend(said(&hours.quiet));
     }
-    lines.push(outage(plan, measured, &hours));
     lines
 }
 
-/// Whether green has the requests that the outage lane needs.
-fn outage(plan: &Plan, measured: &Measured, hours: &Hours) -> String {
-    let first = measured.schedule.first().map_or(1.0, |step| step.share);
-    let green = |hour: &Hour| Quantity::plain(hour.requests * first);
-    let of_quiet =
-        if hours.number > 1 { format!(", {} in a quiet one", green(&hours.quiet)) } else { String::new() };
-    format!(
-        "An outage ({} of green's requests bad) is seen where green has {} requests a minute. At its first {} of the traffic it has {} in a usual hour{of_quiet}.",
-        Quantity::share(plan.outage.share),
-        plan.outage.min_requests,
-        Quantity::share(first),
-        green(&hours.usual),
-    )
+/// Whether green has the requests that the outage lane needs, as the report before the shift says it.
+fn outage(plan: &Plan, measured: &Measured, hour: &Hour) -> Option<String> {
+    let need = needs::of_outage(plan, measured.front)?;
+    let usual = Usual { requests: hour.requests, is_shared_out: true };
+    let course = Course { schedule: &measured.schedule, period: plan.sampling.period, bake: plan.bake_for };
+    let seen = || format!("is seen where {} of green's requests are bad", Quantity::share(plan.outage.share));
+    Some(format!("outage: {}", need.told(usual, &course).map_or_else(seen, |told| told.summary)))
 }
 
 fn suggestions(suggested: &Suggested, measured: &Measured, text: &mut Text) {
@@ -240,22 +258,25 @@ fn suggestions(suggested: &Suggested, measured: &Measured, text: &mut Text) {
     if let Some(ms) = suggested.slow_ms {
         slow_requests(ms, text);
     }
-    if let Some(bake) = suggested.bake {
+    let enough = outlook::enough();
+    if let Some(Longer { lasts, finds, by_default }) = &suggested.bake {
         text.line("");
         text.comment(&format!(
-            "{} minutes by default, in which a tenfold rise of {first} could go unseen with this traffic. Of {tried} minutes this is the shortest that finds it.",
+            "In {} minutes, the default, the gate of {first} {}. Wanted is {enough}; of {tried} minutes this is the shortest that finds it: it {}.",
             minutes(defaults::BAKE),
+            outlook::sees(*by_default),
+            outlook::sees(*finds),
         ));
-        text.line(&format!("bake: {{for: {}m}}", minutes(bake)));
+        text.line(&format!("bake: {{for: {}m}}", minutes(*lasts)));
     }
     if suggested.is_too_little {
         text.line("");
         text.comment(&format!(
-            "All else is as built in. In a usual hour there is too little traffic to see a tenfold rise of {first}, and a longer bake ({tried} minutes were tried) would not change that. A larger first step would, and smoke checks need no traffic: docs/how-to/low-traffic.md.",
+            "All else is as built in. In a usual hour there is too little traffic to see {first} that become {enough}, and a longer bake ({tried} minutes were tried) would not change that. A larger first step would, and smoke checks need no traffic: docs/how-to/low-traffic.md.",
         ));
     }
     let is_plain = suggested.slow_ms.is_none() && suggested.bake.is_none() && !suggested.is_too_little;
-    if is_plain && measured.hours().is_some() {
+    if is_plain && measured.is_enough() {
         text.line("");
         text.comment("All else is as built in: the measurement gives no reason to change it.");
     }
@@ -321,6 +342,7 @@ impl Text {
 
 #[cfg(test)]
 mod tests {
+    use shiftgate::judge::series::Past;
     use shiftgate::policy::gates::{Compared, Events, SlowerThan};
     use shiftgate::policy::parse;
     use shiftgate::policy::plan::Mode;
@@ -367,7 +389,7 @@ mod tests {
             let read = parse(&text).unwrap_or_else(|problems| panic!("{name}: {problems:?}\n{text}"));
             let (usual, plan) = (Plan::default().fitted(measured.front), read.fitted(measured.front));
             assert_eq!(plan.rules.mode, Mode::Observe, "{name}");
-            assert_eq!(plan.bake_for, suggested.bake.unwrap_or(defaults::BAKE), "{name}");
+            assert_eq!(plan.bake_for, suggested.lasts(), "{name}");
             // But for what is slow, the gates are the built-in ones.
             let gates = |plan: &Plan| -> Vec<Gate> {
                 let slow = suggested.slow_ms.map(|ms| SlowerThan::Limit(ms as f64 / 1000.0));
@@ -425,6 +447,47 @@ mod tests {
         let is_longer = |measured: &Measured| Suggested::from(measured).bake.is_some();
         let services = (1..100).map(|requests| service(&[f64::from(requests); 3]));
         insta::assert_snapshot!(written(services.rev().find(is_longer).as_ref()));
+    }
+
+    #[test]
+    fn of_a_few_minutes_no_value_is_drawn() {
+        for requests in [1.0, 15.0, 44.0, 1200.0] {
+            let mut measured = service(&[requests, requests]);
+            for counted in &mut measured.counted {
+                counted.past[..61].fill(Past::default());
+            }
+            let text = written(Some(&measured));
+            assert_eq!(Suggested::from(&measured), Suggested::default());
+            assert!(text.ends_with("mode: observe\n"), "{text}");
+            assert!(words(&text).contains("are too little to draw values from"), "{text}");
+            assert!(!text.contains("finds") && !text.contains("no reason to change"), "{text}");
+            assert_eq!(found_json(&plan(measured.front, defaults::BAKE), &measured), Value::Null);
+        }
+    }
+
+    #[test]
+    fn a_longer_bake_says_of_itself_what_the_outlook_says_of_it() {
+        // Errors are so rare that many times as many are still few of all.
+        let rare = |requests: f64| {
+            let mut measured = service(&[requests; 3]);
+            for total in measured.counted[0].past.iter_mut().filter_map(|past| past.total.as_mut()) {
+                total.bad = 0.0;
+            }
+            measured
+        };
+        let mut seen = 0;
+        for measured in (1..300).map(|requests| rare(f64::from(requests))) {
+            let Some(Longer { lasts, finds, .. }) = Suggested::from(&measured).bake else { continue };
+            let usual = measured.hours().unwrap().usual;
+            let plan = plan(measured.front, lasts);
+            assert_eq!(found(&plan, &measured, &usual)[0].smallest, finds);
+            assert!(finds.unwrap().ratio > 10.0);
+            let text = words(&written(Some(&measured)));
+            assert!(text.matches(&outlook::sees(finds)).count() >= 2, "{text}");
+            assert!(text.contains("Wanted is 10 times as many, or 1 % of all"), "{text}");
+            seen += 1;
+        }
+        assert!(seen > 0);
     }
 
     #[test]
