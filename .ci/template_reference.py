@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-import yaml
+import cfn
 
 TEMPLATE = Path("template.yaml")
 MADE = "<!-- Written by .ci/template_reference.py from template.yaml. -->\n"
@@ -42,34 +42,19 @@ is there for is said in `template.yaml`, and what the roles can do at worst in `
 NOTHING = {"Ref": "AWS::NoValue"}
 
 
-class Loader(yaml.SafeLoader):
-    """YAML with CloudFormation's short forms: !Ref and others become {"Ref": ...}."""
-
-
-def intrinsic(loader: Loader, name: str, node: yaml.Node):
-    if isinstance(node, yaml.ScalarNode):
-        return {name: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {name: loader.construct_sequence(node, deep=True)}
-    return {name: loader.construct_mapping(node, deep=True)}
-
-
-Loader.add_multi_constructor("!", intrinsic)
-
-
 def spoken(value) -> str:
     """A resource, an action or a name as text."""
     if not isinstance(value, dict):
         return str(value)
     (name, inner), = value.items()
-    if name == "Sub":
+    if name == "Fn::Sub":
         text = inner if isinstance(inner, str) else inner[0]
         for long, short in {"Partition": "P", "Region": "R", "AccountId": "A", "StackName": "STACK"}.items():
             text = text.replace("${AWS::%s}" % long, short)
         return text
-    if name in ("Ref", "GetAtt"):
+    if name in ("Ref", "Fn::GetAtt"):
         return "${%s}" % (inner if isinstance(inner, str) else ".".join(inner)).removesuffix(".Arn")
-    if name == "If":
+    if name == "Fn::If":
         otherwise = f", else {spoken(inner[2])}" if inner[2] != NOTHING else ""
         return f"if {inner[0]}: {spoken(inner[1])}{otherwise}"
     return json.dumps(value)
@@ -103,8 +88,8 @@ def parameters(template: dict) -> str:
 def rows(statements: list, condition: str = "") -> str:
     text = ""
     for statement in statements:
-        if "If" in statement:
-            name, then, otherwise = statement["If"]
+        if "Fn::If" in statement:
+            name, then, otherwise = statement["Fn::If"]
             text += rows([then], name)
             text += rows([otherwise], f"not {name}") if otherwise != NOTHING else ""
             continue
@@ -137,17 +122,17 @@ def iam(template: dict) -> str:
     for name, _, properties in kinds["AWS::IAM::Role"]:
         trusted = properties["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]["Service"]
         text += f"\n### {title(name)}\n\n{cell(properties['Description'])}. Taken on by {code(trusted)}."
-        shared = [each["If"][1] if "If" in each else each for each in properties.get("ManagedPolicyArns", [])]
+        shared = [each["Fn::If"][1] if "Fn::If" in each else each for each in properties.get("ManagedPolicyArns", [])]
         links = [f"[{each['Ref']}](#{each['Ref'].lower()})" if "Ref" in each else code(each) for each in shared]
         text += f" Beside what follows: {', '.join(links)}.\n" if links else "\n"
         for own in properties.get("Policies", []):
-            condition, own = own["If"][:2] if "If" in own else ("", own)
+            condition, own = own["Fn::If"][:2] if "Fn::If" in own else ("", own)
             text += policy(own["PolicyDocument"], condition)
     return text
 
 
 def main() -> int:
-    template = yaml.load(TEMPLATE.read_text(), Loader)  # a SafeLoader with more tags
+    template = cfn.load(TEMPLATE)
     pages = {Path("docs/parameters.md"): parameters(template), Path("docs/iam.md"): iam(template)}
     old = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if sys.argv[1:] == ["--check"]:

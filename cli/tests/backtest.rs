@@ -6,19 +6,20 @@
     reason = "a test file, which runs on the real clock"
 )]
 
-#[path = "../../lab/tests/common/mod.rs"]
-mod common;
+mod lab;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Output;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shiftgate_lab::account::{Account, AccountSpec};
+use shiftgate_lab::account::Account;
 use shiftgate_lab::application::Behaviour;
-use shiftgate_lab::codedeploy::{Pace, Shift};
+use shiftgate_lab::codedeploy::Shift;
 use shiftgate_lab::doubts::{Doubts, FinishedEvents};
 use shiftgate_lab::site::{Controller, PAST, Site, SiteSpec};
+
+use lab::{account_of, common, shiftgate};
 
 /// The shortest periods that there are.
 const POLICY: &str = "version: 1\nmetrics: {period: 1s, ingestion_delay: 2s}\n";
@@ -38,18 +39,7 @@ const READS: [&str; 8] = [
 
 /// A service in three zones, one in a hundred of whose requests fail; of its next version every fourth does.
 async fn shop(doubts: Doubts) -> (Account, Site) {
-    let account = Account::start(&AccountSpec {
-        project: common::project(),
-        binaries: common::binaries().to_owned(),
-        pace: Pace { minute: Duration::from_mins(1), hook_timeout: Duration::from_mins(1) },
-        ingestion_delay: Duration::ZERO,
-        retry_delays: [Duration::from_millis(100); 2],
-        port: 0,
-        doubts,
-        subscriptions: false,
-    })
-    .await
-    .unwrap();
+    let account = account_of(Duration::from_mins(1), doubts).await;
     let failing = |errors: f64| Behaviour { errors, ..Behaviour::default() };
     let site = Site::start(
         &account,
@@ -98,13 +88,7 @@ async fn stopped_rollout(account: &Account, site: &Site) -> String {
 }
 
 async fn backtest(account: &Account, arguments: &[&str]) -> Output {
-    tokio::process::Command::new(env!("CARGO_BIN_EXE_shiftgate"))
-        .arg("backtest")
-        .args(arguments)
-        .envs(account.exports())
-        .output()
-        .await
-        .unwrap()
+    shiftgate(account, &[&["backtest"], arguments].concat()).await
 }
 
 fn json_of(output: &Output) -> Value {

@@ -17,6 +17,7 @@ use shiftgate::environment::Environment;
 use shiftgate::event::Stage;
 use shiftgate::hook;
 use shiftgate_lab::fault::{Fault, Rule};
+use shiftgate_lab::lambda::FunctionSpec;
 
 /// The call that asks for the watch.
 const WATCH_STATE: &str = "states:DescribeExecution";
@@ -223,6 +224,35 @@ async fn a_panicking_check_is_reported_as_failed() {
         assert_eq!(answer["answer"], "Failed", "{stage}");
         assert!(answer["reason"].as_str().unwrap().contains("a bug in a check"), "{answer:#}");
         assert_eq!(waiting.report(&id), Some(false), "{stage}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stack_s_switch_lets_everything_go_on_even_where_the_policy_cannot_be_read() {
+    for policy in ["mode: sometimes", "mode: enforce\npreflight: {alarms: [nothing]}"] {
+        let waiting = Waiting::with("BeforeInstall", policy, Duration::from_mins(1)).await;
+        let name = waiting.account.template.function("before-install").unwrap().name.clone();
+        let id = waiting.deploy().await;
+        let switch = |mode: &str| {
+            let mode = mode.to_owned();
+            let change =
+                |spec: &mut FunctionSpec| drop(spec.environment.insert("SHIFTGATE_MODE".to_owned(), mode));
+            waiting.account.services.lambda.update(&name, change).unwrap();
+        };
+        switch("observe");
+        let told = answer(&waiting.invoke("before-install", &waiting.payload(&id)).await);
+        assert_eq!(
+            (&told["answer"], &told["outcome"]),
+            (&json!("Succeeded"), &json!("fail")),
+            "{policy}: {told:#}"
+        );
+        assert_eq!(waiting.report(&id), Some(true), "{policy}");
+        waiting.ended(&id).await;
+        // What it is switched off for.
+        switch("policy");
+        let id = waiting.deploy().await;
+        let told = answer(&waiting.invoke("before-install", &waiting.payload(&id)).await);
+        assert_eq!(told["answer"], "Failed", "{policy}: {told:#}");
     }
 }
 

@@ -23,9 +23,7 @@ pub fn text(evidence: &Evidence, page: Option<&Page>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write(&mut text, evidence, page);
-    while text.len() > LONGEST {
-        text.pop();
-    }
+    text.truncate(text.floor_char_boundary(LONGEST));
     text
 }
 

@@ -71,6 +71,14 @@ struct Asked {
     notes: Vec<String>,
 }
 
+impl Asked {
+    /// Nothing is measured yet. The stack is the one that the user names, or else the one whose hooks are there.
+    fn new(way: Way, of: String, stack: Option<&str>, wired: Option<String>, arn: &str) -> Self {
+        let stack = stack.map(str::to_owned).or(wired).unwrap_or_else(|| STACK.to_owned());
+        Self { way, of, stack, arn: arn.to_owned(), measured: None, notes: Vec::new() }
+    }
+}
+
 /// Measures, writes the policy and tells what comes next.
 pub async fn run(arguments: &Arguments) -> Result<bool> {
     let name = target::parts(&arguments.name)?;
@@ -150,15 +158,9 @@ async fn of_group(
             Some(Rollout { schedule, ..service.with_blue(0) })
         }
     };
-    let asked = Asked {
-        way: if is_of_lambda(info) { Way::Lambda } else { Way::CodeDeploy },
-        of: format!("the deployment group {application}/{group}"),
-        stack: stack.map(str::to_owned).or(wired).unwrap_or_else(|| STACK.to_owned()),
-        arn: String::new(),
-        measured: None,
-        notes: Vec::new(),
-    };
-    Ok((asked, rollout))
+    let way = if is_of_lambda(info) { Way::Lambda } else { Way::CodeDeploy };
+    let of = format!("the deployment group {application}/{group}");
+    Ok((Asked::new(way, of, stack, wired, ""), rollout))
 }
 
 async fn of_service(
@@ -174,14 +176,10 @@ async fn of_service(
         );
     }
     let release = next::of_service(account, cluster, name, Plan::default()).await.map_err(told)?;
-    let asked = Asked {
-        way: if *ecs::strategy(service) == DeploymentStrategy::Rolling { Way::Rolling } else { Way::Ecs },
-        of: format!("the ECS service {cluster}/{name}"),
-        stack: stack.map(str::to_owned).or_else(|| ecs::stack(service)).unwrap_or_else(|| STACK.to_owned()),
-        arn: service.service_arn().unwrap_or_default().to_owned(),
-        measured: None,
-        notes: Vec::new(),
-    };
+    let way = if *ecs::strategy(service) == DeploymentStrategy::Rolling { Way::Rolling } else { Way::Ecs };
+    let of = format!("the ECS service {cluster}/{name}");
+    let arn = service.service_arn().unwrap_or_default();
+    let asked = Asked::new(way, of, stack, ecs::stack(service), arn);
     Ok((asked, release.map(|release| release.rollout)))
 }
 

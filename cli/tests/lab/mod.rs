@@ -14,14 +14,19 @@ use shiftgate_lab::doubts::Doubts;
 
 /// An account whose minutes take a second.
 pub async fn account() -> Account {
+    account_of(Duration::from_secs(1), Doubts::default()).await
+}
+
+/// An account whose minutes take so long, in a world of these doubts.
+pub async fn account_of(minute: Duration, doubts: Doubts) -> Account {
     Account::start(&AccountSpec {
         project: common::project(),
         binaries: common::binaries().to_owned(),
-        pace: Pace { minute: Duration::from_secs(1), hook_timeout: Duration::from_mins(1) },
+        pace: Pace { minute, hook_timeout: Duration::from_mins(1) },
         ingestion_delay: Duration::ZERO,
         retry_delays: [Duration::from_millis(100); 2],
         port: 0,
-        doubts: Doubts::default(),
+        doubts,
         subscriptions: true,
     })
     .await
