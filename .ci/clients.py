@@ -507,10 +507,10 @@ def topics_and_buckets_are_those_of_the_template() -> None:
     aws_refuses("NotFound", "sns", "publish", "--topic-arn", topic + "x", "--message", "m")
     aws_refuses("InvalidParameter", "sns", "publish", "--topic-arn", topic, "--subject", "two\nlines", "--message", "m")
     place = ["--bucket", "lab-reportbucket", "--key", "reports/a b.json"]
-    aws("s3api", "put-object", *place, "--body", "events/verdict.json", "--content-type", "application/json")
+    aws("s3api", "put-object", *place, "--body", "docs/verdict-event.json", "--content-type", "application/json")
     with tempfile.NamedTemporaryFile() as file:
         equal(aws("s3api", "get-object", *place, file.name)["ContentType"], "application/json", "type of the object")
-        equal(json.load(open(file.name)), json.load(open("events/verdict.json")), "the object")
+        equal(json.load(open(file.name)), json.load(open("docs/verdict-event.json")), "the object")
         aws_refuses("NoSuchKey", "s3api", "get-object", *place[:3], "nothing", file.name)
     aws_refuses("NoSuchBucket", "s3api", "put-object", "--bucket", "others", *place[2:])
 

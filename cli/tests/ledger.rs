@@ -114,7 +114,7 @@ async fn everybody_is_told(account: &Account, verdicts: &[Value]) {
     .await;
     let events = events();
     let (event_schema, evidence_schema) = (schema("verdict-event"), schema("evidence"));
-    let sample = std::fs::read_to_string(common::project().join("events/verdict.json")).unwrap();
+    let sample = std::fs::read_to_string(common::project().join("docs/verdict-event.json")).unwrap();
     let sample: Value = serde_json::from_str(&sample).unwrap();
     let objects = services.buckets.objects(&account.template.buckets[0]);
     for verdict in verdicts {
@@ -125,8 +125,8 @@ async fn everybody_is_told(account: &Account, verdicts: &[Value]) {
             assert_eq!(detail[key], verdict[key], "{key} of {detail:#}");
         }
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
-        assert_eq!(keys(event), keys(&sample), "events/verdict.json is a sample of such an event");
-        assert_eq!(keys(detail), keys(&sample["detail"]), "events/verdict.json is a sample of such an event");
+        assert_eq!(keys(event), keys(&sample), "docs/verdict-event.json is a sample of such an event");
+        assert_eq!(keys(detail), keys(&sample["detail"]), "docs/verdict-event.json is a sample of such an event");
         assert_eq!((&event["source"], &event["detail-type"]), (&sample["source"], &sample["detail-type"]));
         let key = detail["page"]["key"].as_str().unwrap();
         let page = String::from_utf8(objects[key].content.clone()).unwrap();

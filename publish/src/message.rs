@@ -66,7 +66,7 @@ pub mod tests {
 
     /// The evidence of a release that the watch rolled back.
     pub fn failed() -> Evidence {
-        let sample = include_str!("../../events/verdict.json");
+        let sample = include_str!("../../docs/verdict-event.json");
         let mut detail: serde_json::Value = serde_json::from_str(sample).unwrap();
         let mut detail = detail["detail"].take();
         detail["rollout"]["recording"] = serde_json::json!({
