@@ -30,7 +30,7 @@ pub async fn of_group(
     let Some(last) = last else { return Ok(None) };
     let deployment = rollout::deployment(aws, &DeploymentId::new(last)?).await?;
     let mut rollout = if is_of_lambda(info) {
-        rollout::discover(aws, &deployment, None).await?
+        rollout::discover(aws, &deployment, None, None).await?
     } else {
         let service = rollout::service(aws, application, group).await?;
         let before = service.in_deployment(aws, &deployment).await?;
@@ -63,7 +63,7 @@ pub async fn of_service(
     let last = listed.service_deployments().first().and_then(|last| last.service_deployment_arn());
     let Some(last) = last else { return Ok(None) };
     let deployment = rollout::deployment(aws, &DeploymentId::new(last)?).await?;
-    let mut rollout = rollout::discover(aws, &deployment, None).await?;
+    let mut rollout = rollout::discover(aws, &deployment, None, None).await?;
     // What was green then serves now.
     std::mem::swap(&mut rollout.blue, &mut rollout.green);
     Ok(Some(opened(account, deployment, rollout, plan)))
@@ -80,6 +80,7 @@ fn opened(account: &Account, deployment: Deployment, rollout: Rollout, plan: Pla
         budget: Budget::new(clock::now(), 0, None),
         secrets: Secrets::default(),
         watch: Watch::Unknown,
+        usually_slow: Vec::new(),
         recording: None,
     }
 }

@@ -126,7 +126,11 @@ async fn everybody_is_told(account: &Account, verdicts: &[Value]) {
         }
         let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
         assert_eq!(keys(event), keys(&sample), "docs/verdict-event.json is a sample of such an event");
-        assert_eq!(keys(detail), keys(&sample["detail"]), "docs/verdict-event.json is a sample of such an event");
+        assert_eq!(
+            keys(detail),
+            keys(&sample["detail"]),
+            "docs/verdict-event.json is a sample of such an event"
+        );
         assert_eq!((&event["source"], &event["detail-type"]), (&sample["source"], &sample["detail-type"]));
         let key = detail["page"]["key"].as_str().unwrap();
         let page = String::from_utf8(objects[key].content.clone()).unwrap();

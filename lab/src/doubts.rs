@@ -11,10 +11,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use settings::{
-    CallBackDelay, EventStates, EventWeights, FailedEvent, FailedInRollback, FinishedEvents, FunctionWeights,
-    HookDelivery, HookDetails, HookErrors, HookNames, LastStepHook, ListenerRules, MetricValues,
-    ProductionHook, RollbackHooks, RollbackStages, StageBeforeStep, StopInTerminationWait, TrimmedCounts,
-    VersionMetrics, WeightsBeforeStep,
+    CallBackDelay, DeploymentBalancer, EventStates, EventWeights, FailedEvent, FailedInRollback,
+    FinishedEvents, FunctionWeights, HookDelivery, HookDetails, HookErrors, HookNames, LastStepHook,
+    ListenerRules, MetricValues, ProductionHook, RollbackHooks, RollbackStages, StageBeforeStep,
+    StopInTerminationWait, TrimmedCounts, VersionMetrics, WeightsBeforeStep,
 };
 
 use crate::scenario::{Controller, Expect, Scenario};
@@ -30,6 +30,7 @@ pub struct Doubts {
     pub hook_delivery: HookDelivery,
     pub event_states: EventStates,
     pub finished_events: FinishedEvents,
+    pub deployment_balancer: DeploymentBalancer,
     pub listener_rules: ListenerRules,
     pub hook_names: HookNames,
     pub function_weights: FunctionWeights,
@@ -85,7 +86,7 @@ impl PartialEq for Doubt {
 
 impl Doubt {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self {
             name: "rollback_hooks",
             question: "Does CodeDeploy call the hooks of a service in a rollback deployment?",
@@ -123,6 +124,12 @@ impl Doubt {
             settings: &["readable", "gone"],
             // No function asks for them; `backtest` does.
             can_matter: |_| false,
+        },
+        Self {
+            name: "deployment_balancer",
+            question: "Does GetDeployment tell the target groups and listeners, as GetDeploymentGroup does?",
+            settings: &["told", "left_out"],
+            can_matter: by_codedeploy,
         },
         Self {
             name: "listener_rules",

@@ -244,6 +244,7 @@ impl Fleet {
             after_seconds: self.minute.as_secs().max(1),
             begin_after_seconds: first_pause(&id, self.minute),
             service: known(&application(number), &rollout.balancer),
+            usually_slow: Vec::new(),
             next: None,
             error: None,
         };
@@ -423,6 +424,8 @@ fn known(service: &str, balancer: &LoadBalancer) -> Option<rollout::Service> {
         health_statuses: None,
     };
     Some(rollout::Service {
+        application: service.to_owned(),
+        group: GROUP.to_owned(),
         cluster: CLUSTER.to_owned(),
         service: service.to_owned(),
         target_groups: balancer.target_groups().each_ref().map(target_group),

@@ -85,12 +85,7 @@ async fn each_denied_call_leads_to_failed_or_an_error() {
             } else {
                 // Only a bake that outlasts the invocation starts the state machine, only a shift that takes time needs a
                 // watch (what it knows of the service is found out without it), and only a function has no service.
-                let elsewhere = [
-                    "states:StartExecution",
-                    WATCH_STATE,
-                    "codedeploy:ListDeploymentTargets",
-                    "lambda:InvokeFunction",
-                ];
+                let elsewhere = ["states:StartExecution", WATCH_STATE, "lambda:InvokeFunction"];
                 assert!(
                     elsewhere.contains(&action.as_str()),
                     "{function} does not call {action}: {:#?}",

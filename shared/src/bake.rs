@@ -46,18 +46,21 @@ pub async fn after_shift(
     let during_shift = Span { shift: shift_began, from: shift_began, until: shift_ended };
     let until_now = Span { shift: shift_began, from: shift_ended, until: bake_ends };
     let (of_shift, of_bake) = (of_the_shift_alone(&release.plan), &release.plan.bake);
-    let read = traffic::read(release, &[(&of_shift, during_shift), (of_bake, until_now)], now).await?;
-    let during_shift = traffic::judge(release, &of_shift, during_shift, now, &read).await?;
-    let during_bake = traffic::judge(release, of_bake, until_now, now, &read).await?;
-    let changed = change::look(release, of_bake, until_now, now).await;
     let all_in = after(bake_ends, release.plan.sampling.ingestion_delay);
     let done_in = Duration::try_from(all_in.duration_since(now)).unwrap_or_default();
     let patience = if done_in.is_zero() { Patience::Full } else { Patience::InPassing };
-    let runs = readiness::green_still_runs(release, patience).await;
-    let mut findings = Findings::new().and("readiness", runs);
-    if !release.plan.alarms.is_empty() {
-        findings = findings.and("alarms", preflight::alarms(release).await);
-    }
+    let asked = [(of_shift.as_slice(), during_shift), (of_bake.as_slice(), until_now)];
+    let (read, changed, runs, alarms) = tokio::join!(
+        traffic::read(release, &asked, now),
+        change::look(release, of_bake, until_now, now),
+        readiness::green_still_runs(release, patience),
+        preflight::alarms_of_policy(release),
+    );
+    let read = read?;
+    let during_shift = traffic::judge(release, &of_shift, during_shift, now, &read).await?;
+    let during_bake = traffic::judge(release, of_bake, until_now, now, &read).await?;
+    read.leave(&mut release.usually_slow);
+    let mut findings = Findings::new().and("readiness", runs).and("alarms", alarms);
     // An all-at-once shift has no period of its own; then there is nothing to say about it.
     if during_shift.window.periods > 0 {
         findings = findings.and("traffic", Ok(named(during_shift.findings, "during the shift")));

@@ -93,6 +93,7 @@ async fn hand_over(release: &Release, event: &HookEvent, answer_by: Timestamp) -
         answer_by: Some(answer_by.as_second()),
         begin_after_seconds: first_pause(&event.deployment_id, look_every),
         service: release.service(),
+        usually_slow: release.usually_slow.clone(),
         ..Look::new(event.deployment_id.to_string(), Duty::Bake, look_every.as_secs().max(1))
     };
     let name = format!("{}-bake", event.deployment_id);

@@ -3,11 +3,13 @@
 use std::fmt;
 
 use aws_lambda_events::codedeploy::CodeDeployLifecycleEvent;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::fault::{Fault, FaultKind};
 use crate::rollout::Service;
+use crate::traffic::UsuallySlow;
 
 /// The duty of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -285,6 +287,9 @@ pub struct Look {
     /// a loop outlives a new version of the function.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "if_understood")]
     pub service: Option<Service>,
+    /// What was slow before the shift, once a look has found out; the same holds of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "if_understood")]
+    pub usually_slow: UsuallySlow,
     /// Whether there is a next look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Next>,
@@ -315,8 +320,12 @@ pub enum Next {
     Done,
 }
 
-fn if_understood<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Service>, D::Error> {
-    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
+fn if_understood<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned + Default,
+{
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).unwrap_or_default())
 }
 
 impl Look {
@@ -330,6 +339,7 @@ impl Look {
             after_seconds,
             begin_after_seconds: None,
             service: None,
+            usually_slow: UsuallySlow::new(),
             next: None,
             error: None,
         }

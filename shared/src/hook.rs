@@ -11,6 +11,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 
 use crate::aws::Aws;
+use crate::beside::beside;
 use crate::budget::Budget;
 use crate::clock;
 use crate::environment::Environment;
@@ -25,6 +26,7 @@ use crate::report::{self, About, Background};
 use crate::rollout::{self, Controller, Deployment, Rollout, Service};
 use crate::smoke::Secrets;
 use crate::telemetry;
+use crate::traffic::UsuallySlow;
 use crate::verdict::{Caveat, Finding, Findings, Outcome, Rules, Verdict, conclude};
 use crate::watched::{self, Watch};
 
@@ -52,6 +54,8 @@ pub struct Release {
     pub secrets: Secrets,
     /// The watch, as far as it was asked for.
     pub watch: Watch,
+    /// What was slow before the shift, as far as a look has found out.
+    pub usually_slow: UsuallySlow,
     /// What the comparisons looked at when the last look was made, if it ended something.
     pub recording: Option<Traffic>,
 }
@@ -160,19 +164,25 @@ impl Session<'_> {
 
     /// The release, unless it is a rollback.
     async fn open(&mut self) -> Result<Option<Release>, Fault> {
-        let (aws, environment) = (self.aws, self.environment);
-        let deployment = rollout::deployment(aws, &self.about.deployment_id).await?;
+        let (aws, environment, id) = (self.aws, self.environment, &self.about.deployment_id);
+        // A rollback is held up by nothing.
+        let is_enough =
+            |told: &Result<Deployment, Fault>| told.as_ref().is_ok_and(|deployment| deployment.is_rollback);
+        let ids_alone = async { tokio::join!(rollout::target_id(aws, id), self.watch()) };
+        let (deployment, told) = beside(rollout::deployment(aws, id), is_enough, ids_alone).await;
+        let deployment = deployment?;
         self.about.deployment = Some(deployment.clone());
-        if deployment.is_rollback {
-            return Ok(None);
-        }
-        let (plan, source) = plan(aws, environment, &deployment).await?;
+        let Some((target_id, watch)) = told.filter(|_| !deployment.is_rollback) else { return Ok(None) };
+        let target_id = target_id?;
+        let (plan, rollout) = tokio::join!(
+            plan(aws, environment, &deployment),
+            rollout::discover(aws, &deployment, watch.service(), target_id.as_deref()),
+        );
+        let (plan, source) = plan?;
         // From here on the policy's rules hold, whatever happens next.
         self.rules = plan.rules;
         self.about.source = Some(source);
-        let watch = self.watch().await;
-        let known = watch.service().cloned();
-        let release = Release::open(aws, environment, deployment, plan, self.budget, known).await?;
+        let release = Release::open(aws, environment, self.budget, deployment, plan, rollout?)?;
         Ok(Some(Release { watch, ..release }))
     }
 
@@ -202,16 +212,16 @@ impl Session<'_> {
 }
 
 impl Release {
-    /// Finds out what the deployment deploys, as far as it is not `known`.
-    pub async fn open(
+    /// Fits the plan to what is deployed. A clock that differs from AWS's is a fault, and so is a gate that CloudWatch cannot be
+    /// asked about.
+    pub fn open(
         aws: &Aws,
         environment: &Environment,
+        budget: Budget,
         deployment: Deployment,
         plan: Plan,
-        budget: Budget,
-        known: Option<Service>,
+        mut rollout: Rollout,
     ) -> Result<Self, Fault> {
-        let mut rollout = rollout::discover(aws, &deployment, known).await?;
         aws.clock.agrees()?;
         let plan = plan.fitted(rollout.front());
         if deployment.controller == Controller::Ecs {
@@ -229,6 +239,7 @@ impl Release {
             budget,
             secrets,
             watch: Watch::Unknown,
+            usually_slow: UsuallySlow::default(),
             recording: None,
         })
     }
@@ -236,7 +247,7 @@ impl Release {
     /// What later looks need not find out again. Of ECS the listener's weights are asked for with it, and they change.
     pub fn service(&self) -> Option<Service> {
         let settled = self.deployment.controller == Controller::CodeDeploy;
-        settled.then(|| Service::of(&self.rollout)).flatten()
+        settled.then(|| Service::of(&self.deployment, &self.rollout)).flatten()
     }
 }
 
@@ -265,8 +276,18 @@ pub(crate) async fn plan(
     environment: &Environment,
     deployment: &Deployment,
 ) -> Result<(Plan, Source), Fault> {
+    plan_of_group(aws, environment, &deployment.application, &deployment.group).await
+}
+
+/// The plan of a deployment group, and where it came from.
+pub(crate) async fn plan_of_group(
+    aws: &Aws,
+    environment: &Environment,
+    application: &str,
+    group: &str,
+) -> Result<(Plan, Source), Fault> {
     let inline = environment.inline_policy.as_deref();
-    let (plan, source) = load::load(aws, inline, &deployment.application, &deployment.group).await?;
+    let (plan, source) = load::load(aws, inline, application, group).await?;
     Ok((environment.overrule(plan), source))
 }
 

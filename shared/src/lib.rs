@@ -23,11 +23,12 @@
 //! | [`ecs`] | deployments that ECS carries out itself: its hooks, the gate between steps, rolling updates |
 //! | [`watch`], [`watched`] | one stateless look, and the rollback in mid-shift; whether anybody looked, asked afterwards |
 //! | [`report`] | the one report to CodeDeploy, the log line, the Markdown, the counters |
-//! | [`aws`], [`telemetry`], [`clock`], [`environment`], [`fault`], [`yaml`] | what all of them stand on |
+//! | [`aws`], [`telemetry`], [`clock`], [`environment`], [`fault`], [`yaml`], `beside` | what all of them stand on |
 
 pub mod aws;
 pub mod backtest;
 pub mod bake;
+mod beside;
 pub mod budget;
 pub mod carry;
 pub mod change;

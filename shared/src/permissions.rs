@@ -3,6 +3,7 @@
 
 use aws_sdk_codedeploy::types::LifecycleEventStatus;
 use aws_sdk_lambda::primitives::Blob;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -194,9 +195,13 @@ pub async fn answer(
 ) -> Result<Value, Fault> {
     let id = DeploymentId::new(&question.permissions_for_deployment)?;
     let work = async {
-        let deployment = rollout::deployment(aws, &id).await?;
-        let (plan, _) = hook::plan(aws, environment, &deployment).await?;
-        let release = Release::open(aws, environment, deployment, plan, budget, None).await?;
+        let (deployment, target_id) =
+            tokio::try_join!(rollout::deployment(aws, &id), rollout::target_id(aws, &id))?;
+        let (plan, rollout) = tokio::join!(
+            hook::plan(aws, environment, &deployment),
+            rollout::discover(aws, &deployment, None, target_id.as_deref()),
+        );
+        let release = Release::open(aws, environment, budget, deployment, plan?.0, rollout?)?;
         Ok(try_all(stage, &release).await)
     };
     let tried = match hook::within(budget, work).await {
@@ -208,11 +213,7 @@ pub async fn answer(
 }
 
 async fn try_all(stage: Stage, release: &Release) -> Vec<Tried> {
-    let mut all = Vec::new();
-    for action in actions(stage) {
-        all.push(action.try_it(release).await);
-    }
-    all
+    join_all(actions(stage).iter().map(|action| action.try_it(release))).await
 }
 
 /// Tries the actions of this function alone: one function serves all stages of ECS.
@@ -222,16 +223,18 @@ pub async fn of_this_function(release: &Release, stage: Stage) -> Vec<Finding> {
 
 /// Tries the actions of this function and, through its siblings, those of all others.
 pub async fn of_all_stages(release: &Release) -> Result<Vec<Finding>, Fault> {
-    let mut all =
-        vec![(Stage::BeforeInstall.function().to_owned(), try_all(Stage::BeforeInstall, release).await)];
-    for (stage, function) in &release.environment.siblings {
+    let own =
+        async { (Stage::BeforeInstall.function().to_owned(), try_all(Stage::BeforeInstall, release).await) };
+    let siblings = release.environment.siblings.iter().map(async |(stage, function)| {
         let tried = match ask(release, function).await {
             Ok(tried) => tried,
             Err(fault) if fault.may_heal() => vec![untried("asking for permissions", &fault.chain())],
             Err(fault) => vec![refused("asking for permissions", &fault)],
         };
-        all.push((stage.clone(), tried));
-    }
+        (stage.clone(), tried)
+    });
+    let (own, siblings) = tokio::join!(own, join_all(siblings));
+    let all = [vec![own], siblings].concat();
     let mut finding = finding(&all);
     if release.environment.siblings.is_empty() {
         finding = finding.but(Caveat::NotExercised {

@@ -169,7 +169,7 @@ pub async fn blue_is_healthy(release: &Release) -> Result<Vec<Finding>, Fault> {
 }
 
 /// A look at green while it serves: no healthy target at all, or tasks lost for good, end the release.
-pub async fn green_still_runs(release: &mut Release, patience: Patience) -> Result<Vec<Finding>, Fault> {
+pub async fn green_still_runs(release: &Release, patience: Patience) -> Result<Vec<Finding>, Fault> {
     if release.rollout.front() == Front::Function {
         // A function has neither tasks nor targets; that it runs shows in its invocations.
         return Ok(Vec::new());
@@ -186,8 +186,9 @@ pub async fn green_still_runs(release: &mut Release, patience: Patience) -> Resu
         // A task that is being replaced is missing for a moment; one that stays away is not.
         let half = release.budget.for_checks(clock::now()) / 2;
         tokio::time::sleep(release.plan.readiness.stable_for.min(LONGEST_DOUBT).min(half)).await;
-        rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
-        tasks = release.rollout.green.tasks;
+        let mut rollout = release.rollout.clone();
+        rollout::refresh(&release.aws, &release.deployment, &mut rollout).await?;
+        tasks = rollout.green.tasks;
     }
     let of_targets = release.rollout.green.target_group.is_some().then_some(healthy);
     Ok(of_targets.into_iter().chain([task_count(tasks)]).collect())

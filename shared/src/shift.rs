@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::beside::beside;
 use crate::event::Stage;
 use crate::fault::Fault;
 use crate::hook::Release;
@@ -31,23 +32,36 @@ pub async fn look(
     let rules = release.plan.rules;
     // The watch looks again in a minute. ECS acts on what one call finds.
     let patience = if about.stage == Stage::Watch { Patience::InPassing } else { Patience::Full };
-    let runs = readiness::green_still_runs(release, patience).await;
-    let mut findings = Findings::new().and("readiness", runs);
-    if !release.plan.alarms.is_empty() {
-        findings = findings.and("alarms", preflight::alarms(release).await);
-    }
-    findings = findings.and("smoke", smoke::still_answers(release).await);
-    // An outage is acted on even while metrics cannot be read.
-    if findings.end_it(rules) {
-        return Ok(Look { findings, ends: true });
-    }
     let span = Span { shift: began, from: began, until: Timestamp::MAX };
-    let seen = traffic::look(release, &release.plan.traffic, span, now).await?;
+    let gates = &release.plan.traffic;
+    let (findings, read) = {
+        let release = &*release;
+        // An outage is acted on even while metrics cannot be read.
+        let is_enough = |findings: &Findings| findings.end_it(rules);
+        beside(at_this_moment(release, patience), is_enough, traffic::read(release, &[(gates, span)], now))
+            .await
+    };
+    let Some(read) = read.filter(|_| !findings.end_it(rules)) else {
+        return Ok(Look { findings, ends: true });
+    };
+    let read = read?;
+    let seen = traffic::judge(release, gates, span, now, &read).await?;
+    read.leave(&mut release.usually_slow);
     report::looked(about, release, &seen.findings, seen.window.periods);
-    findings = findings.and("traffic", Ok(seen.findings));
+    let findings = findings.and("traffic", Ok(seen.findings));
     let ends = findings.end_it(rules);
     if ends {
         release.recording = seen.recording;
     }
     Ok(Look { findings, ends })
+}
+
+/// What shows without metrics: whether green runs, whether an alarm rings, whether green answers.
+async fn at_this_moment(release: &Release, patience: Patience) -> Findings {
+    let (runs, alarms, smoke) = tokio::join!(
+        readiness::green_still_runs(release, patience),
+        preflight::alarms_of_policy(release),
+        smoke::still_answers(release),
+    );
+    Findings::new().and("readiness", runs).and("alarms", alarms).and("smoke", smoke)
 }

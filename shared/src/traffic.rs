@@ -53,24 +53,41 @@ pub async fn look(release: &Release, gates: &[Gate], span: Span, now: Timestamp)
 /// What CloudWatch told about the gates of one look.
 pub struct Read {
     set: SeriesSet,
-    usually_slow: UsuallySlow,
+    usual: Usual,
 }
 
 /// What is slow, in the metric's unit, for each metric of which a comparison leaves that to the service.
-type UsuallySlow = Vec<(Metric, f64)>;
+pub type UsuallySlow = Vec<(Metric, f64)>;
+
+/// The same, as one look found it.
+#[derive(Default)]
+struct Usual {
+    slow: UsuallySlow,
+    /// Whether CloudWatch told all that it has.
+    is_whole: bool,
+}
+
+impl Read {
+    /// Leaves what was slow before the shift to later looks: it does not change any more.
+    pub fn leave(self, known: &mut UsuallySlow) {
+        if self.usual.is_whole {
+            *known = self.usual.slow;
+        }
+    }
+}
 
 /// Reads what all gates of a look need, each series once and over the longest of the spans, which begin with one shift.
 pub async fn read(release: &Release, asked: &[(&[Gate], Span)], now: Timestamp) -> Result<Read, Fault> {
     let longest = asked.iter().map(|(_, span)| span.compared(release, now)).max_by_key(|shift| shift.periods);
     let Some(longest) = longest.filter(|shift| shift.periods > 0) else {
-        return Ok(Read { set: SeriesSet::default(), usually_slow: UsuallySlow::new() });
+        return Ok(Read { set: SeriesSet::default(), usual: Usual::default() });
     };
     let gates: Vec<Gate> = asked.iter().flat_map(|(gates, _)| gates.iter().cloned()).collect();
-    let usually_slow = usually_slow(release, &gates, &longest).await?;
+    let usual = usually_slow(release, &gates, &longest).await?;
     let errors = all_errors(release.rollout.front());
-    let queries = Rules::new(release, &gates, &errors, &usually_slow).queries();
+    let queries = Rules::new(release, &gates, &errors, &usual.slow).queries();
     let set = read_counts(release, &queries, &longest.with_history(HISTORY)).await?;
-    Ok(Read { set, usually_slow })
+    Ok(Read { set, usual })
 }
 
 /// Judges one of the spans that were read.
@@ -87,7 +104,7 @@ pub async fn judge(
     let window = if compared.periods == 0 { compared } else { compared.with_history(HISTORY) };
     let errors = all_errors(release.rollout.front());
     // Before the first period of the shift nothing was read.
-    let usually_slow = if compared.periods == 0 { &[] } else { read.usually_slow.as_slice() };
+    let usually_slow = if compared.periods == 0 { &[] } else { read.usual.slow.as_slice() };
     let Rules { down, rules } = Rules::new(release, gates, &errors, usually_slow);
     let answer = Answer {
         set: &read.set,
@@ -216,23 +233,26 @@ pub async fn began(
 }
 
 /// The usual 99th percentile before the shift, for the comparisons that leave it to the service which samples are slow.
-async fn usually_slow(release: &Release, gates: &[Gate], shift: &Window) -> Result<UsuallySlow, Fault> {
+async fn usually_slow(release: &Release, gates: &[Gate], shift: &Window) -> Result<Usual, Fault> {
     let before = Window { periods: HISTORY, ..shift.with_history(HISTORY) };
-    let of_sides = |metric: &Metric| slowest_queries(metric, &release.rollout);
-    let queries: Vec<Query> = gates.iter().filter_map(left_open).flat_map(of_sides).collect();
-    if queries.is_empty() {
-        return Ok(UsuallySlow::new());
+    let mut slow = release.usually_slow.clone();
+    let is_known = |metric: &Metric| release.usually_slow.iter().any(|(known, _)| known == metric);
+    let mut asked: Vec<&Metric> =
+        gates.iter().filter_map(left_open).filter(|metric| !is_known(metric)).collect();
+    asked.sort();
+    asked.dedup();
+    if asked.is_empty() {
+        return Ok(Usual { slow, is_whole: true });
     }
+    let of_sides = |metric: &Metric| slowest_queries(metric, &release.rollout);
+    let queries: Vec<Query> = asked.iter().copied().flat_map(of_sides).collect();
     let set = metrics::read(&release.aws, &queries, &before).await?;
     let usual = |metric: &Metric| {
         let median = |query: &Query| judge::median(set.get(query, &before).into_iter().flatten());
         of_sides(metric).iter().find_map(median)
     };
-    Ok(gates
-        .iter()
-        .filter_map(left_open)
-        .filter_map(|metric| Some((metric.clone(), usual(metric)?)))
-        .collect())
+    slow.extend(asked.into_iter().filter_map(|metric| Some((metric.clone(), usual(metric)?))));
+    Ok(Usual { slow, is_whole: set.messages.is_empty() })
 }
 
 /// What is slow in each period, of blue and of green, in the metric's unit: its 99th percentile. Nothing where no

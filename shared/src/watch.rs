@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_codedeploy::types::EcsTarget;
 use aws_sdk_ecs::types::StopServiceDeploymentStopType;
 use futures_util::FutureExt;
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use crate::aws::{self, Aws};
 use crate::bake;
+use crate::beside::beside;
 use crate::budget::Budget;
 use crate::carry::{self, Step};
 use crate::clock;
@@ -20,12 +22,15 @@ use crate::event::{DeploymentId, Duty, ExecutionId, HookEvent, Look, Next, Permi
 use crate::fault::{Fault, FaultKind};
 use crate::hook::{self, Release};
 use crate::permissions;
-use crate::policy::plan::Choice;
+use crate::policy::load::Source;
+use crate::policy::plan::{Choice, Plan};
 use crate::report::{self, About, Background};
 use crate::rollout::{self, Deployment, Phase, Service};
 use crate::shift;
 use crate::telemetry;
+use crate::traffic::UsuallySlow;
 use crate::verdict::{Answer, Finding, Findings, Outcome, Rules, Verdict, conclude};
+use crate::watched::{self, Watch};
 
 // IAM actions, for faults.
 const STOP: &str = "codedeploy:StopDeployment";
@@ -83,15 +88,16 @@ pub async fn handle(
     if let Some(caught) = &look.error {
         report::looks_crashed(&about, caught);
     }
-    let service = look.service.clone();
-    let mut visit = Visit { about, rules: environment.rules(), service, aws, started, budget };
+    let known = Known { service: look.service.clone(), usually_slow: look.usually_slow.clone() };
+    let mut visit = Visit { about, rules: environment.rules(), known, aws, started, budget };
     let seen = hook::within(budget, visit.look(environment, &look)).await;
     let next = visit.conclude(&look, seen).await?;
     let answer = Look {
         next: Some(next.0),
         after_seconds: next.1.map_or(look.after_seconds, seconds),
         begin_after_seconds: None,
-        service: visit.service,
+        service: visit.known.service,
+        usually_slow: visit.known.usually_slow,
         error: None,
         ..look
     };
@@ -110,11 +116,22 @@ enum Seen {
     Findings(Findings),
 }
 
+/// What earlier looks found out; the next one is spared to.
+struct Known {
+    service: Option<Service>,
+    usually_slow: UsuallySlow,
+}
+
+/// What was asked of a known service, together with the deployment.
+struct Asked {
+    plan: Result<(Plan, Source), Fault>,
+    target: Result<EcsTarget, Fault>,
+}
+
 struct Visit<'a> {
     about: About,
     rules: Rules,
-    /// What is known of the service; the next look is spared to find out.
-    service: Option<Service>,
+    known: Known,
     aws: &'a Aws,
     started: Timestamp,
     budget: Budget,
@@ -122,21 +139,72 @@ struct Visit<'a> {
 
 impl Visit<'_> {
     async fn look(&mut self, environment: &Environment, look: &Look) -> Result<Seen, Fault> {
-        let deployment = rollout::deployment(self.aws, &self.about.deployment_id).await?;
-        self.about.deployment = Some(deployment.clone());
+        let id = self.about.deployment_id.clone();
         // A rolling update is judged once more when it is over: there is no other hook that would.
-        let over = deployment.is_over && look.duty != Duty::Rolling;
-        if deployment.is_rollback || over {
+        let is_over = |deployment: &Deployment| {
+            deployment.is_rollback || (deployment.is_over && look.duty != Duty::Rolling)
+        };
+        let is_enough = |told: &Result<Deployment, Fault>| told.as_ref().is_ok_and(is_over);
+        let at_once = async { tokio::join!(self.known(environment), self.watched(environment, look.duty)) };
+        let (deployment, told) = beside(rollout::deployment(self.aws, &id), is_enough, at_once).await;
+        let deployment = deployment?;
+        self.about.deployment = Some(deployment.clone());
+        let Some((known, watch)) = told.filter(|_| !is_over(&deployment)) else {
             return Ok(Seen::Over(format!("the deployment is {}", deployment.status)));
-        }
-        let mut release = self.open(environment, deployment).await?;
+        };
+        let mut release = self.open(environment, deployment, known).await?;
+        release.watch = watch;
         if look.duty == Duty::Bake {
             self.about.began = release.rollout.in_progress().and_then(|event| event.started);
         }
         self.about.background = Some(Background::of(&release));
         let seen = self.see(look, &mut release).await;
         self.about.background = Some(Background::of(&release));
+        self.known = Known { service: release.service(), usually_slow: release.usually_slow };
         seen
+    }
+
+    /// What can be asked without knowing the deployment, because the service is known.
+    async fn known(&self, environment: &Environment) -> Option<Asked> {
+        let service = self.known.service.as_ref()?;
+        let (plan, target) = tokio::join!(
+            hook::plan_of_group(self.aws, environment, &service.application, &service.group),
+            service.target(self.aws, &self.about.deployment_id),
+        );
+        Some(Asked { plan, target })
+    }
+
+    /// The bake asks whether the watch was there. If the question fails, it asks once more and says why.
+    async fn watched(&self, environment: &Environment, duty: Duty) -> Watch {
+        match duty {
+            Duty::Bake => {
+                watched::ask(self.aws, environment, &self.about.deployment_id).await.unwrap_or_default()
+            }
+            Duty::Traffic | Duty::Rolling => Watch::Unknown,
+        }
+    }
+
+    async fn open(
+        &mut self,
+        environment: &Environment,
+        deployment: Deployment,
+        asked: Option<Asked>,
+    ) -> Result<Release, Fault> {
+        let (plan, rollout) = match (asked, &self.known.service) {
+            (Some(Asked { plan, target }), Some(service)) => {
+                (plan, target.and_then(|target| service.rollout(&deployment, &target)))
+            }
+            _ => tokio::join!(
+                hook::plan(self.aws, environment, &deployment),
+                rollout::discover(self.aws, &deployment, None, None),
+            ),
+        };
+        let (plan, source) = plan?;
+        // From here on the policy's rules hold, whatever happens next.
+        self.rules = plan.rules;
+        self.about.source = Some(source);
+        let release = Release::open(self.aws, environment, self.budget, deployment, plan, rollout?)?;
+        Ok(Release { usually_slow: self.known.usually_slow.clone(), ..release })
     }
 
     async fn see(&self, look: &Look, release: &mut Release) -> Result<Seen, Fault> {
@@ -152,18 +220,6 @@ impl Visit<'_> {
                 Step::Again { after, .. } => Seen::Soon(after),
             }),
         }
-    }
-
-    async fn open(&mut self, environment: &Environment, deployment: Deployment) -> Result<Release, Fault> {
-        let (plan, source) = hook::plan(self.aws, environment, &deployment).await?;
-        self.rules = plan.rules;
-        self.about.source = Some(source);
-        let known = self.service.clone();
-        let release = Release::open(self.aws, environment, deployment, plan, self.budget, known).await?;
-        if self.service.is_none() {
-            self.service = release.service();
-        }
-        Ok(release)
     }
 
     async fn traffic(&self, release: &mut Release) -> Result<Seen, Fault> {

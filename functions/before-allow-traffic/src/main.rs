@@ -10,15 +10,18 @@ use shiftgate::{outlook, preflight, watch};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     hook::serve(Stage::BeforeAllowTraffic, async |release, _| {
-        let mut findings = Findings::new()
-            .and("alarms", preflight::alarms(release).await)
-            .and("smoke", smoke::checks(release, Depth::Short).await);
-        if !findings.any_fail() {
-            findings = findings
-                .and("outlook", outlook::told(release).await)
-                .and("watch", watch::begin(release).await);
-        }
-        Ended::Findings(findings)
+        let may_shift = async {
+            let (alarms, smoke) =
+                tokio::join!(preflight::alarms(release), smoke::checks(release, Depth::Short));
+            let findings = Findings::new().and("alarms", alarms).and("smoke", smoke);
+            let watch = if findings.any_fail() { None } else { Some(watch::begin(release).await) };
+            (findings, watch)
+        };
+        let ((findings, watch), outlook) = tokio::join!(may_shift, outlook::told(release));
+        Ended::Findings(match watch {
+            Some(watch) => findings.and("outlook", outlook).and("watch", watch),
+            None => findings,
+        })
     })
     .await
 }

@@ -10,11 +10,16 @@ use shiftgate::{permissions, preflight, readiness};
 async fn main() -> Result<(), Error> {
     // The policy has been validated by the time the recipe runs.
     hook::serve(Stage::BeforeInstall, async |release, _| {
+        let (alarms, old_version, permissions) = tokio::join!(
+            preflight::alarms(release),
+            readiness::blue_is_healthy(release),
+            permissions::of_all_stages(release),
+        );
         Ended::Findings(
             Findings::new()
-                .and("alarms", preflight::alarms(release).await)
-                .and("old version", readiness::blue_is_healthy(release).await)
-                .and("permissions", permissions::of_all_stages(release).await),
+                .and("alarms", alarms)
+                .and("old version", old_version)
+                .and("permissions", permissions),
         )
     })
     .await

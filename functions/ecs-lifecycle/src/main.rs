@@ -16,12 +16,15 @@ async fn main() -> Result<(), Error> {
         At::ReconcileService => {
             Ok(Step::Done(Findings::new().and("alarms", preflight::alarms(release).await)))
         }
-        At::PreScaleUp => Ok(Step::Done(
-            Findings::new()
-                .and("alarms", preflight::alarms(release).await)
-                .and("old version", readiness::blue_is_healthy(release).await)
-                .and("permissions", Ok(permissions::of_this_function(release, Stage::Ecs(call.stage)).await)),
-        )),
+        At::PreScaleUp => {
+            let (alarms, old_version, permissions) = tokio::join!(
+                preflight::alarms(release),
+                readiness::blue_is_healthy(release),
+                permissions::of_this_function(release, Stage::Ecs(call.stage)),
+            );
+            let findings = Findings::new().and("alarms", alarms).and("old version", old_version);
+            Ok(Step::Done(findings.and("permissions", Ok(permissions))))
+        }
         At::PostScaleUp | At::TestTrafficShift => {
             Ok(Step::Done(Findings::new().and("readiness", readiness::green_is_ready(release).await)))
         }

@@ -24,7 +24,7 @@ pub fn discovery(data: &[u8]) {
     let answers = parts.map(answer).collect();
     let found: Result<Rollout, Fault> = with_answers(answers, async |aws| {
         let deployment = rollout::deployment(aws, &id).await?;
-        let mut rollout = rollout::discover(aws, &deployment, None).await?;
+        let mut rollout = rollout::discover(aws, &deployment, None, None).await?;
         rollout::refresh(aws, &deployment, &mut rollout).await?;
         Ok(rollout)
     });

@@ -79,10 +79,10 @@ pub(super) fn routing(shift: Shift) -> Value {
     }
 }
 
-fn add_service(info: &mut Value, target: &ServiceTarget) {
-    let service = &target.service;
+/// The target groups and listeners of a group, or of one of its deployments.
+pub(super) fn load_balancer_info(target: &ServiceTarget) -> Value {
     let route = |kind| {
-        let listener = service.balancer.as_ref()?.listener(kind).ok()?;
+        let listener = target.service.balancer.as_ref()?.listener(kind).ok()?;
         Some(json!({"listenerArns": [listener.arn]}))
     };
     let mut pair = json!({
@@ -90,8 +90,13 @@ fn add_service(info: &mut Value, target: &ServiceTarget) {
     });
     set(&mut pair, "prodTrafficRoute", route(ListenerKind::Production));
     set(&mut pair, "testTrafficRoute", route(ListenerKind::Test));
+    json!({"targetGroupPairInfoList": [pair]})
+}
+
+fn add_service(info: &mut Value, target: &ServiceTarget) {
+    let service = &target.service;
     info["ecsServices"] = json!([{"serviceName": service.name, "clusterName": service.cluster}]);
-    info["loadBalancerInfo"] = json!({"targetGroupPairInfoList": [pair]});
+    info["loadBalancerInfo"] = load_balancer_info(target);
     info["blueGreenDeploymentConfiguration"] = json!({
         "deploymentReadyOption": {"actionOnTimeout": "CONTINUE_DEPLOYMENT", "waitTimeInMinutes": 0},
         "terminateBlueInstancesOnDeploymentSuccess": {

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use super::CodeDeploy;
 use super::model::{DeploymentRecord, EventStatus, Status, Stop};
 use super::shift::{Platform, Shift};
+use super::target::Target;
 use super::told::{self, seconds, set};
 use crate::api::ApiError;
-use crate::doubts::{EventStates, FinishedEvents, StopInTerminationWait};
+use crate::doubts::{DeploymentBalancer, EventStates, FinishedEvents, StopInTerminationWait};
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -101,6 +102,12 @@ impl CodeDeploy {
             (None, None) => None,
         };
         set(&mut info, "rollbackInfo", rollback);
+        let group = state.group_mut(&record.application, &record.group)?;
+        if let Target::Service(target) = &group.target
+            && group.doubts.deployment_balancer == DeploymentBalancer::Told
+        {
+            info["loadBalancerInfo"] = told::load_balancer_info(target);
+        }
         Ok(json!({"deploymentInfo": info}))
     }
 

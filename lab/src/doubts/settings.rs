@@ -67,6 +67,14 @@ settings! {
         Gone,
     }
 
+    /// The target groups and listeners of a deployment that is asked for.
+    DeploymentBalancer {
+        /// They are told as they are of its deployment group.
+        Told,
+        /// They are left out.
+        LeftOut,
+    }
+
     /// What CodeDeploy rewrites of the production listener.
     ListenerRules {
         /// The default action.

@@ -156,17 +156,21 @@ impl<'a> Session<'a> {
         if let Some(hooks_began) = deployment.hooks_began {
             self.call.waits_since(hooks_began);
         }
-        let (plan, source) = match self.call.policy() {
-            Some(text) if environment.inline_policy.is_none() => {
-                let (plan, source) = load::plan_of(&text, Source::HookDetails)?;
-                (environment.overrule(plan), source)
+        let plan = async {
+            match self.call.policy() {
+                Some(text) if environment.inline_policy.is_none() => {
+                    let (plan, source) = load::plan_of(&text, Source::HookDetails)?;
+                    Ok((environment.overrule(plan), source))
+                }
+                _ => hook::plan(self.aws, environment, &deployment).await,
             }
-            _ => hook::plan(self.aws, environment, &deployment).await?,
         };
+        let (plan, rollout) = tokio::join!(plan, rollout::discover(self.aws, &deployment, None, None));
+        let (plan, source) = plan?;
         // From here on the policy's rules hold, whatever happens next.
         self.rules = plan.rules;
         self.about.source = Some(source);
-        let mut release = Release::open(self.aws, environment, deployment, plan, self.budget, None).await?;
+        let mut release = Release::open(self.aws, environment, self.budget, deployment, plan, rollout?)?;
         self.about.background = Some(Background::of(&release));
         let step = recipe(&mut release, &mut self.call).await;
         self.about.background = Some(Background::of(&release));

@@ -31,12 +31,14 @@ pub async fn before(release: &mut Release, call: &mut Call) -> Result<Step, Faul
     if green > 0.0 {
         return so_far(release, call, green).await;
     }
-    let mut findings = Findings::new()
-        .and("alarms", preflight::alarms(release).await)
-        .and("smoke", smoke::checks(release, Depth::Short).await);
-    if !findings.any_fail() && release.rollout.front() == Front::Application && !release.rollout.is_first {
-        findings = findings.and("outlook", outlook::told(release).await);
-    }
+    let outlook = async {
+        let is_compared = release.rollout.front() == Front::Application && !release.rollout.is_first;
+        if is_compared { outlook::told(release).await } else { Ok(Vec::new()) }
+    };
+    let (alarms, smoke, outlook) =
+        tokio::join!(preflight::alarms(release), smoke::checks(release, Depth::Short), outlook);
+    let findings = Findings::new().and("alarms", alarms).and("smoke", smoke);
+    let findings = if findings.any_fail() { findings } else { findings.and("outlook", outlook) };
     Ok(Step::Done(findings))
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::defaults;
 use super::plan::Faults;
 use super::raw;
@@ -181,7 +183,7 @@ impl Bound {
 }
 
 /// A CloudWatch metric whose dimension values may hold placeholders.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Metric {
     /// Namespace.
     pub namespace: String,

@@ -105,7 +105,8 @@ mod tests {
     use super::*;
     /// The evidence of a release that the watch rolled back.
     fn failed() -> Evidence {
-        let mut event: Value = serde_json::from_str(include_str!("../../../docs/verdict-event.json")).unwrap();
+        let mut event: Value =
+            serde_json::from_str(include_str!("../../../docs/verdict-event.json")).unwrap();
         Evidence::from_log(event["detail"].take(), None).unwrap()
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use aws_sdk_codedeploy::primitives::DateTime;
-use aws_sdk_codedeploy::types::{ComputePlatform, DeploymentCreator, DeploymentStatus, TimeRange};
+use aws_sdk_codedeploy::types::{
+    ComputePlatform, DeploymentCreator, DeploymentStatus, TargetGroupPairInfo, TimeRange,
+};
 use aws_sdk_ecs::types::ServiceDeployment;
 use jiff::Timestamp;
 
@@ -51,8 +53,17 @@ pub struct Deployment {
     pub hooks_began: Option<Timestamp>,
     /// Status in AWS's words.
     pub status: String,
-    /// What ECS told of it, if ECS carries it out: the colours are found in the same answer.
-    pub(super) told: Option<Arc<ServiceDeployment>>,
+    /// What else was told in the same answer, so that nobody need ask for it.
+    pub(super) told: Told,
+}
+
+/// What an answer about a deployment tells of what is deployed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Told {
+    /// CodeDeploy: the target groups and listeners, where it tells them.
+    CodeDeploy(Option<Arc<TargetGroupPairInfo>>),
+    /// ECS: the colours.
+    Ecs(Arc<ServiceDeployment>),
 }
 
 /// Asks CodeDeploy, or ECS, for the deployment. One of another platform than ECS and Lambda is a fault.
@@ -99,8 +110,26 @@ pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Faul
         completed: timestamp(info.complete_time),
         hooks_began: None,
         status: info.status.map_or_else(|| "Unknown".to_owned(), |status| status.as_str().to_owned()),
-        told: None,
+        told: Told::CodeDeploy(
+            info.load_balancer_info
+                .and_then(|info| info.target_group_pair_info_list?.into_iter().next())
+                .map(Arc::new),
+        ),
     })
+}
+
+/// IAM action, for faults.
+const TARGETS: &str = "codedeploy:ListDeploymentTargets";
+
+/// The id of what a deployment by CodeDeploy deploys: `cluster:service`, or a function's name. A deployment by ECS has none.
+pub async fn target_id(aws: &Aws, id: &DeploymentId) -> Result<Option<String>, Fault> {
+    if id.service_deployment().is_some() {
+        return Ok(None);
+    }
+    let sent = aws.codedeploy.list_deployment_targets().deployment_id(id.as_str()).send().await;
+    let output =
+        sent.map_err(|error| aws::fault(TARGETS, &format!("list the targets of deployment {id}"), error))?;
+    output.target_ids().first().cloned().map(Some).ok_or_else(|| incomplete(TARGETS, id, "target"))
 }
 
 /// The deployments of a group that were made since an instant and have ended, in no order.

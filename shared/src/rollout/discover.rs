@@ -1,14 +1,15 @@
 //! From a deployment to its colours, listeners and metrics' dimensions.
 
-use aws_sdk_codedeploy::types as codedeploy;
+use aws_sdk_codedeploy::types::{self as codedeploy, EcsTarget};
 use aws_sdk_elasticloadbalancingv2::types as elb;
 
-use super::deployment::{incomplete, not_found, timestamp};
+use super::deployment::{Told, incomplete, not_found, timestamp};
 use super::{
     Colour, Controller, Deployment, Entrance, LifecycleEvent, Listener, LoadBalancer, Phase, Rollout,
     Service, TargetGroup, TaskSet, function, is_weight, native, schedule,
 };
 use crate::aws::{self, Aws};
+use crate::event::DeploymentId;
 use crate::fault::{Fault, FaultKind};
 
 // IAM actions, for faults.
@@ -18,59 +19,171 @@ pub(super) const TARGET_GROUPS: &str = "elasticloadbalancing:DescribeTargetGroup
 pub(super) const LISTENERS: &str = "elasticloadbalancing:DescribeListeners";
 const LOAD_BALANCERS: &str = "elasticloadbalancing:DescribeLoadBalancers";
 
-/// Finds out what the deployment deploys: five calls or so, no configuration; one call where the service is `known`.
-pub async fn discover(aws: &Aws, deployment: &Deployment, known: Option<Service>) -> Result<Rollout, Fault> {
-    match deployment.controller {
-        Controller::Ecs => native::discover(aws, deployment).await,
-        Controller::CodeDeployForLambda => function::discover(aws, deployment).await,
-        Controller::CodeDeploy => {
-            let service = match known {
-                Some(service) => service,
-                None => service(aws, &deployment.application, &deployment.group).await?,
+/// Finds out what the deployment deploys, without configuration: six calls, all at once where the `target_id` is known and
+/// CodeDeploy tells the target groups with the deployment; one call where the service is `known`.
+pub async fn discover(
+    aws: &Aws,
+    deployment: &Deployment,
+    known: Option<&Service>,
+    target_id: Option<&str>,
+) -> Result<Rollout, Fault> {
+    match (deployment.controller, known) {
+        (Controller::Ecs, _) => native::discover(aws, deployment).await,
+        (Controller::CodeDeployForLambda, _) => function::discover(aws, deployment, target_id).await,
+        (Controller::CodeDeploy, Some(service)) => service.in_deployment(aws, deployment).await,
+        (Controller::CodeDeploy, None) => {
+            let pair = match &deployment.told {
+                Told::CodeDeploy(pair) => pair.as_deref().and_then(Pair::of),
+                Told::Ecs(_) => None,
             };
-            service.in_deployment(aws, deployment).await
+            let service = named_service(aws, &deployment.application, &deployment.group, pair);
+            let Some(target_id) = target_id else {
+                return service.await?.in_deployment(aws, deployment).await;
+            };
+            let (service, target) = tokio::try_join!(service, ecs_target(aws, &deployment.id, target_id))?;
+            service.rollout(deployment, &target)
         }
     }
 }
 
 /// Finds out what a deployment group deploys, whichever deployment it is: four calls.
 pub async fn service(aws: &Aws, application: &str, group: &str) -> Result<Service, Fault> {
+    named_service(aws, application, group, None).await
+}
+
+/// The same; the target groups and listeners need not be asked for first if they are known.
+async fn named_service(
+    aws: &Aws,
+    application: &str,
+    group: &str,
+    pair: Option<Pair>,
+) -> Result<Service, Fault> {
     let name = format!("{application}/{group}");
-    let group = deployment_group(aws, application, group).await?;
-    let (cluster, service) = ecs_service(&name, &group)?;
-    let (pair, group_names) = target_group_pair(&name, &group)?;
-    let target_groups = target_groups(aws, &group_names).await?;
-    let production_arn = listener_arn(pair.prod_traffic_route.as_ref())
-        .ok_or_else(|| group_lacks(&name, "a production listener"))?;
-    let test_arn = listener_arn(pair.test_traffic_route.as_ref());
-    let listeners = listeners(aws, &[Some(&production_arn), test_arn.as_ref()]).await?;
+    let asked = deployment_group(aws, application, group);
+    let (info, balanced) = match pair {
+        Some(pair) => tokio::try_join!(asked, balanced(aws, &pair))?,
+        None => {
+            let info = asked.await?;
+            let balanced = balanced(aws, &pair_of_group(&name, &info)?).await?;
+            (info, balanced)
+        }
+    };
+    let (cluster, service) = ecs_service(&name, &info)?;
+    Ok(Service {
+        application: application.to_owned(),
+        group: group.to_owned(),
+        cluster,
+        service,
+        target_groups: balanced.target_groups,
+        load_balancer: balanced.load_balancer,
+        production_listener: balanced.production,
+        test_listener: balanced.test,
+        alarms: alarms(&info),
+        last_successful: info.last_successful_deployment().and_then(|last| last.deployment_id.clone()),
+    })
+}
+
+/// What CodeDeploy names of the load balancer: the target groups by name, the listeners by ARN.
+struct Pair {
+    target_groups: [String; 2],
+    production: String,
+    test: Option<String>,
+}
+
+impl Pair {
+    /// `None` when it is not told in full.
+    fn of(pair: &codedeploy::TargetGroupPairInfo) -> Option<Self> {
+        Some(Self {
+            target_groups: target_group_names(pair)?,
+            production: listener_arn(pair.prod_traffic_route.as_ref())?,
+            test: listener_arn(pair.test_traffic_route.as_ref()),
+        })
+    }
+}
+
+fn pair_of_group(name: &str, group: &codedeploy::DeploymentGroupInfo) -> Result<Pair, Fault> {
+    let pair = group.load_balancer_info().and_then(|info| info.target_group_pair_info_list().first());
+    let pair = pair.filter(|pair| target_group_names(pair).is_some());
+    let pair = pair.ok_or_else(|| group_lacks(name, "a pair of target groups"))?;
+    Pair::of(pair).ok_or_else(|| group_lacks(name, "a production listener"))
+}
+
+fn target_group_names(pair: &codedeploy::TargetGroupPairInfo) -> Option<[String; 2]> {
+    let names: Vec<String> = pair.target_groups().iter().filter_map(|group| group.name.clone()).collect();
+    names.try_into().ok()
+}
+
+/// What the load balancing API knows of a pair.
+struct Balanced {
+    target_groups: [TargetGroup; 2],
+    production: Listener,
+    test: Option<Listener>,
+    load_balancer: LoadBalancer,
+}
+
+async fn balanced(aws: &Aws, pair: &Pair) -> Result<Balanced, Fault> {
+    let arn = balancer_of(&pair.production);
+    let named = [Some(&pair.production), pair.test.as_ref()];
+    let (target_groups, listeners, guessed) = tokio::try_join!(
+        target_groups(aws, &pair.target_groups),
+        listeners(aws, &named),
+        load_balancer_if(aws, arn.as_ref()),
+    )?;
     let find = |arn: &String| {
         let found = listeners.iter().find(|(listener, _)| listener.arn == *arn).cloned();
         found.ok_or_else(|| not_found(LISTENERS, "listener", arn))
     };
-    let (production_listener, balancer_arn) = find(&production_arn)?;
-    let test_listener = test_arn.as_ref().map(find).transpose()?.map(|(listener, _)| listener);
-    let [one, other] = group_names.each_ref().map(|name| {
+    let (production, balancer_arn) = find(&pair.production)?;
+    let test = pair.test.as_ref().map(find).transpose()?.map(|(listener, _)| listener);
+    let [one, other] = pair.target_groups.each_ref().map(|name| {
         let found = target_groups.iter().find(|group| group.name == *name).cloned();
         found.ok_or_else(|| not_found(TARGET_GROUPS, "target group", name))
     });
-    Ok(Service {
+    Ok(Balanced {
         target_groups: [one?, other?],
-        load_balancer: load_balancer(aws, &balancer_arn).await?,
-        production_listener,
-        test_listener,
-        alarms: alarms(&group),
-        last_successful: group.last_successful_deployment().and_then(|last| last.deployment_id.clone()),
-        cluster,
-        service,
+        production,
+        test,
+        load_balancer: load_balancer_of(aws, &balancer_arn, arn.zip(guessed)).await?,
     })
+}
+
+/// The balancer's ARN, which its listeners' and their rules' ARNs hold: `.../listener/app/name/id/listener`.
+pub(super) fn balancer_of(listener_or_rule: &str) -> Option<String> {
+    let (prefix, rest) = listener_or_rule
+        .split_once(":listener/")
+        .or_else(|| listener_or_rule.split_once(":listener-rule/"))?;
+    let mut parts = rest.split('/');
+    let (kind, name, id) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(format!("{prefix}:loadbalancer/{kind}/{name}/{id}"))
+}
+
+/// The balancer of this ARN, if there is one.
+pub(super) async fn load_balancer_if(aws: &Aws, arn: Option<&String>) -> Result<Option<LoadBalancer>, Fault> {
+    match arn {
+        Some(arn) => load_balancer(aws, arn).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The balancer of this ARN. What was asked for before it was known counts if it is the right one, as it always was.
+pub(super) async fn load_balancer_of(
+    aws: &Aws,
+    arn: &str,
+    guessed: Option<(String, LoadBalancer)>,
+) -> Result<LoadBalancer, Fault> {
+    match guessed {
+        Some((guess, balancer)) if guess == arn => Ok(balancer),
+        _ => load_balancer(aws, arn).await,
+    }
 }
 
 impl Service {
     /// The service that a rollout by CodeDeploy deploys; none without a load balancer.
-    pub fn of(rollout: &Rollout) -> Option<Self> {
+    pub fn of(deployment: &Deployment, rollout: &Rollout) -> Option<Self> {
         let entrance = rollout.entrance.as_ref()?;
         Some(Self {
+            application: deployment.application.clone(),
+            group: deployment.group.clone(),
             cluster: rollout.cluster.clone(),
             service: rollout.service.clone(),
             target_groups: [rollout.blue.target_group.clone()?, rollout.green.target_group.clone()?],
@@ -84,9 +197,18 @@ impl Service {
 
     /// What one of its deployments deploys: one call.
     pub async fn in_deployment(&self, aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
-        let target = ecs_target(aws, deployment, &format!("{}:{}", self.cluster, self.service)).await?;
-        let mut rollout = self.with_blue(self.blue(deployment, &target)?);
-        stand(&mut rollout, deployment, &target)?;
+        self.rollout(deployment, &self.target(aws, &deployment.id).await?)
+    }
+
+    /// Where one of its deployments stands: one call, which needs no answer about the deployment.
+    pub(crate) async fn target(&self, aws: &Aws, id: &DeploymentId) -> Result<EcsTarget, Fault> {
+        ecs_target(aws, id, &format!("{}:{}", self.cluster, self.service)).await
+    }
+
+    /// What a deployment deploys, by what was told of its target.
+    pub(crate) fn rollout(&self, deployment: &Deployment, target: &EcsTarget) -> Result<Rollout, Fault> {
+        let mut rollout = self.with_blue(self.blue(deployment, target)?);
+        stand(&mut rollout, deployment, target)?;
         rollout.schedule = schedule::of_configuration(&deployment.configuration);
         Ok(rollout)
     }
@@ -124,7 +246,7 @@ impl Service {
 
     /// Which target group is blue's. Before Install only blue has a task set, and after a while only green; the other
     /// colour gets the other group.
-    fn blue(&self, deployment: &Deployment, target: &codedeploy::EcsTarget) -> Result<usize, Fault> {
+    fn blue(&self, deployment: &Deployment, target: &EcsTarget) -> Result<usize, Fault> {
         let group_of = |label| {
             let name = task_set(target, &label)?.target_group()?.name()?;
             Some(self.target_groups.iter().position(|group| group.name == name).ok_or_else(|| {
@@ -149,16 +271,12 @@ pub async fn refresh(aws: &Aws, deployment: &Deployment, rollout: &mut Rollout) 
         Controller::CodeDeployForLambda => return function::refresh(aws, deployment, rollout).await,
         Controller::CodeDeploy => {}
     }
-    let target = ecs_target(aws, deployment, &format!("{}:{}", rollout.cluster, rollout.service)).await?;
+    let target = ecs_target(aws, &deployment.id, &format!("{}:{}", rollout.cluster, rollout.service)).await?;
     stand(rollout, deployment, &target)
 }
 
 /// Takes over where the tasks and the lifecycle events stand.
-fn stand(
-    rollout: &mut Rollout,
-    deployment: &Deployment,
-    target: &codedeploy::EcsTarget,
-) -> Result<(), Fault> {
+fn stand(rollout: &mut Rollout, deployment: &Deployment, target: &EcsTarget) -> Result<(), Fault> {
     let of = |label| task_set(target, &label).map(|set| tasks(set, deployment)).transpose();
     rollout.blue.tasks = of(codedeploy::TargetLabel::Blue)?;
     rollout.green.tasks = of(codedeploy::TargetLabel::Green)?;
@@ -182,31 +300,25 @@ pub(super) async fn deployment_group(
         .ok_or_else(|| not_found(GROUP, "deployment group", &format!("{application}/{group}")))
 }
 
-async fn ecs_target(
-    aws: &Aws,
-    deployment: &Deployment,
-    target_id: &str,
-) -> Result<codedeploy::EcsTarget, Fault> {
-    let target = deployment_target(aws, deployment, target_id).await?;
-    target.ecs_target.ok_or_else(|| incomplete(TARGET, &deployment.id, "ecsTarget"))
+async fn ecs_target(aws: &Aws, id: &DeploymentId, target_id: &str) -> Result<EcsTarget, Fault> {
+    let target = deployment_target(aws, id, target_id).await?;
+    target.ecs_target.ok_or_else(|| incomplete(TARGET, id, "ecsTarget"))
 }
 
 pub(super) async fn deployment_target(
     aws: &Aws,
-    deployment: &Deployment,
+    id: &DeploymentId,
     target_id: &str,
 ) -> Result<codedeploy::DeploymentTarget, Fault> {
     aws.codedeploy
         .get_deployment_target()
-        .deployment_id(deployment.id.as_str())
+        .deployment_id(id.as_str())
         .target_id(target_id)
         .send()
         .await
-        .map_err(|error| {
-            aws::fault(TARGET, &format!("read target {target_id} of deployment {}", deployment.id), error)
-        })?
+        .map_err(|error| aws::fault(TARGET, &format!("read target {target_id} of deployment {id}"), error))?
         .deployment_target
-        .ok_or_else(|| incomplete(TARGET, &deployment.id, "target"))
+        .ok_or_else(|| incomplete(TARGET, id, "target"))
 }
 
 async fn target_groups(aws: &Aws, names: &[String; 2]) -> Result<Vec<TargetGroup>, Fault> {
@@ -256,21 +368,8 @@ fn ecs_service(name: &str, group: &codedeploy::DeploymentGroupInfo) -> Result<(S
     .ok_or_else(|| group_lacks(name, "exactly one ECS service"))
 }
 
-/// The pair, and the names of its two target groups.
-fn target_group_pair<'a>(
-    name: &str,
-    group: &'a codedeploy::DeploymentGroupInfo,
-) -> Result<(&'a codedeploy::TargetGroupPairInfo, [String; 2]), Fault> {
-    let pair = group.load_balancer_info().and_then(|info| info.target_group_pair_info_list().first());
-    pair.and_then(|pair| {
-        let names: Vec<String> = pair.target_groups().iter().filter_map(|group| group.name.clone()).collect();
-        Some((pair, <[String; 2]>::try_from(names).ok()?))
-    })
-    .ok_or_else(|| group_lacks(name, "a pair of target groups"))
-}
-
 fn task_set<'a>(
-    target: &'a codedeploy::EcsTarget,
+    target: &'a EcsTarget,
     label: &codedeploy::TargetLabel,
 ) -> Option<&'a codedeploy::EcsTaskSet> {
     target.task_sets_info().iter().find(|set| set.task_set_label.as_ref() == Some(label))

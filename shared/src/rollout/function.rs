@@ -5,17 +5,26 @@ use aws_sdk_codedeploy::types as codedeploy;
 use super::deployment::incomplete;
 use super::discover::{self, TARGET, alarms, lifecycle_events};
 use super::{Colour, Deployment, Function, Rollout, TaskSet, is_weight, schedule};
-use crate::aws::{self, Aws};
+use crate::aws::Aws;
 use crate::event::DeploymentId;
 use crate::fault::Fault;
 
-/// IAM action, for faults.
-const TARGETS: &str = "codedeploy:ListDeploymentTargets";
-
-/// Finds out what the deployment deploys: three calls.
-pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
-    let group = discover::deployment_group(aws, &deployment.application, &deployment.group).await?;
-    let target = target(aws, deployment, &target_id(aws, deployment).await?).await?;
+/// Finds out what the deployment deploys: two calls at once, and one before them where the `target_id` is not known.
+pub(super) async fn discover(
+    aws: &Aws,
+    deployment: &Deployment,
+    target_id: Option<&str>,
+) -> Result<Rollout, Fault> {
+    let asked = match target_id {
+        Some(_) => None,
+        None => super::target_id(aws, &deployment.id).await?,
+    };
+    // Nothing but the target tells the function's name, which is its id.
+    let target_id = target_id.or(asked.as_deref()).unwrap_or_default();
+    let (group, target) = tokio::try_join!(
+        discover::deployment_group(aws, &deployment.application, &deployment.group),
+        target(aws, &deployment.id, target_id),
+    )?;
     let lacks = |field: &str| incomplete(TARGET, &deployment.id, field);
     let info = target.lambda_function_info.as_ref().ok_or_else(|| lacks("lambdaFunctionInfo"))?;
     let green = info.target_version.clone().ok_or_else(|| lacks("targetVersion"))?;
@@ -45,7 +54,7 @@ pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollo
 /// Reads the weights and lifecycle events again.
 pub(super) async fn refresh(aws: &Aws, deployment: &Deployment, rollout: &mut Rollout) -> Result<(), Fault> {
     let name = rollout.function.as_ref().map_or("", |function| function.name.as_str()).to_owned();
-    take_over(&target(aws, deployment, &name).await?, &deployment.id, rollout)
+    take_over(&target(aws, &deployment.id, &name).await?, &deployment.id, rollout)
 }
 
 fn take_over(
@@ -69,19 +78,9 @@ fn percent(weight: f64) -> f64 {
     if weight > 1.0 { weight } else { 100.0 * weight }
 }
 
-/// The target's id is the function's name, which nothing else tells.
-async fn target_id(aws: &Aws, deployment: &Deployment) -> Result<String, Fault> {
-    let sent = aws.codedeploy.list_deployment_targets().deployment_id(deployment.id.as_str()).send().await;
-    let output = sent.map_err(|error| {
-        let purpose = format!("list the targets of deployment {}", deployment.id);
-        aws::fault(TARGETS, &purpose, error)
-    })?;
-    output.target_ids().first().cloned().ok_or_else(|| incomplete(TARGETS, &deployment.id, "target"))
-}
-
-async fn target(aws: &Aws, deployment: &Deployment, id: &str) -> Result<codedeploy::LambdaTarget, Fault> {
-    discover::deployment_target(aws, deployment, id)
+async fn target(aws: &Aws, id: &DeploymentId, target_id: &str) -> Result<codedeploy::LambdaTarget, Fault> {
+    discover::deployment_target(aws, id, target_id)
         .await?
         .lambda_target
-        .ok_or_else(|| incomplete(TARGET, &deployment.id, "lambdaTarget"))
+        .ok_or_else(|| incomplete(TARGET, id, "lambdaTarget"))
 }

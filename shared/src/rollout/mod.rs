@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use self::schedule::Step;
 
-pub use deployment::{Controller, Deployment, deployment, ended};
+pub use deployment::{Controller, Deployment, deployment, ended, target_id};
 pub use discover::{discover, refresh, service};
 
 use crate::policy::values::Statuses;
@@ -20,6 +20,10 @@ use crate::policy::values::Statuses;
 /// carries it from look to look.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Service {
+    /// CodeDeploy application.
+    pub application: String,
+    /// Deployment group.
+    pub group: String,
     /// Name of the ECS cluster.
     pub cluster: String,
     /// Name of the ECS service.

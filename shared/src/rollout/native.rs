@@ -7,11 +7,12 @@ use aws_sdk_ecs::types::{self as ecs, ServiceDeploymentStatus as Status};
 use aws_sdk_elasticloadbalancingv2::types as elb;
 use jiff::{SignedDuration, Timestamp};
 
-use super::deployment::{not_found, timestamp};
+use super::deployment::{Told, not_found, timestamp};
 use super::discover::{self, LISTENERS, TARGET_GROUPS, listener, target_group};
 use super::schedule::{self, Step};
 use super::{
-    Colour, Condition, Controller, Deployment, Entrance, Listener, Rollout, TargetGroup, TaskSet, is_weight,
+    Colour, Condition, Controller, Deployment, Entrance, Listener, LoadBalancer, Rollout, TargetGroup,
+    TaskSet, is_weight,
 };
 use crate::aws::{self, Aws};
 use crate::event::DeploymentId;
@@ -50,15 +51,15 @@ pub(super) async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deploymen
         completed: timestamp(found.finished_at),
         hooks_began: hooks_began(&found),
         status: status.map_or_else(|| "UNKNOWN".to_owned(), |status| status.as_str().to_owned()),
-        told: Some(Arc::new(found)),
+        told: Told::Ecs(Arc::new(found)),
     })
 }
 
 /// Finds out what the deployment deploys.
 pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
     let found = match &deployment.told {
-        Some(told) => Arc::clone(told),
-        None => Arc::new(describe(aws, &deployment.id).await?),
+        Told::Ecs(told) => Arc::clone(told),
+        Told::CodeDeploy(_) => Arc::new(describe(aws, &deployment.id).await?),
     };
     let blue = source(&found).and_then(|source| source.arn.clone());
     let green = found.target_service_revision().and_then(|target| target.arn.clone());
@@ -93,26 +94,25 @@ pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollo
         } else {
             target_group_arns(&deployment.id, balanced, old, new)?
         };
-        let groups = target_groups(aws, &of_blue, &of_green).await?;
-        let group = |arn: &String| {
-            let found = groups.iter().find(|(group, _)| group.arn == *arn);
-            found
-                .map(|(group, balancers)| (group.clone(), balancers))
-                .ok_or_else(|| not_found(TARGET_GROUPS, "target group", arn))
-        };
-        let (green_group, balancers) = group(&of_green)?;
         let rules = balanced.advanced_configuration().filter(|_| !rolls);
-        let production = rules.and_then(|rules| rules.production_listener_rule.clone());
-        let test = rules.and_then(|rules| rules.test_listener_rule.clone());
-        let routes = routes(aws, [production.as_ref(), test.as_ref()], balancers).await?;
+        let test = rules.and_then(|rules| rules.test_listener_rule.as_ref());
+        let asked = target_groups(aws, &of_blue, &of_green);
+        let (groups, routes) = match rules.and_then(|rules| rules.production_listener_rule.as_ref()) {
+            Some(production) => tokio::try_join!(asked, routes(aws, production, test))?,
+            None => {
+                let groups = asked.await?;
+                let routes = any_route(aws, group(&groups, &of_green)?.1.first()).await?;
+                (groups, routes)
+            }
+        };
         rollout.served = routes.production.share(&of_green);
         rollout.entrance = Some(Entrance {
-            load_balancer: discover::load_balancer(aws, &routes.load_balancer).await?,
+            load_balancer: routes.load_balancer,
             production: routes.production.listener,
             test: routes.test.map(|route| route.listener),
         });
-        rollout.blue.target_group = Some(group(&of_blue)?.0);
-        rollout.green.target_group = Some(green_group);
+        rollout.blue.target_group = Some(group(&groups, &of_blue)?.0.clone());
+        rollout.green.target_group = Some(group(&groups, &of_green)?.0.clone());
     }
     Ok(rollout)
 }
@@ -296,7 +296,7 @@ fn target_group_arns(
 }
 
 /// Target groups with the ARNs of the balancers that forward to them.
-async fn target_groups(aws: &Aws, blue: &str, green: &str) -> Result<Vec<(TargetGroup, Vec<String>)>, Fault> {
+async fn target_groups(aws: &Aws, blue: &str, green: &str) -> Result<Vec<FoundGroup>, Fault> {
     let mut arns = vec![blue.to_owned(), green.to_owned()];
     arns.dedup();
     let purpose = format!("read target groups {}", arns.join(", "));
@@ -311,9 +311,16 @@ async fn target_groups(aws: &Aws, blue: &str, green: &str) -> Result<Vec<(Target
     Ok(groups.filter_map(|group| Some((target_group(group)?, group.load_balancer_arns().to_vec()))).collect())
 }
 
+type FoundGroup = (TargetGroup, Vec<String>);
+
+fn group<'a>(found: &'a [FoundGroup], arn: &str) -> Result<&'a FoundGroup, Fault> {
+    let of_arn = found.iter().find(|(group, _)| group.arn == arn);
+    of_arn.ok_or_else(|| not_found(TARGET_GROUPS, "target group", arn))
+}
+
 /// Where production and test traffic come in.
 struct Routes {
-    load_balancer: String,
+    load_balancer: LoadBalancer,
     production: Route,
     test: Option<Route>,
 }
@@ -339,75 +346,59 @@ impl Route {
     }
 }
 
-/// The routes that a service names as production's and test's. A rolling update names none; then production is any
-/// listener of the balancer behind which its target group is.
-async fn routes(aws: &Aws, named: [Option<&String>; 2], balancers: &[String]) -> Result<Routes, Fault> {
-    let mut all = Vec::new();
-    let named_rules: Vec<String> =
-        named.into_iter().flatten().filter(|arn| arn.contains(":listener-rule/")).cloned().collect();
-    if !named_rules.is_empty() {
-        all.extend(routes_of_rules(aws, named_rules).await?);
-    }
-    let named_listeners = named.map(|arn| arn.filter(|arn| arn.contains(":listener/")));
-    if named_listeners.iter().any(Option::is_some) {
-        let purpose = "read the listeners of the service";
-        let arns: Vec<String> = named_listeners.into_iter().flatten().cloned().collect();
-        let sent = aws.elb.describe_listeners().set_listener_arns(Some(arns)).send().await;
-        let output = sent.map_err(|error| aws::fault(LISTENERS, purpose, error))?;
-        all.extend(output.listeners().iter().filter_map(route_of_listener));
-    }
-    let find =
-        |arn: Option<&String>| arn.and_then(|arn| all.iter().find(|route| route.named == *arn).cloned());
-    let production = match (find(named[0]), named[0], balancers.first()) {
-        (Some(route), ..) => route,
-        (None, Some(arn), _) => {
-            return Err(not_found(&format!("{RULES}, {LISTENERS}"), "listener or rule", arn));
-        }
-        (None, None, Some(balancer)) => any_route(aws, balancer).await?,
-        (None, None, None) => {
-            return Err(not_found(TARGET_GROUPS, "load balancer", "in front of the service's target group"));
-        }
+/// The routes that a service names as production's and test's, each by a rule or by a Network Load Balancer's listener.
+async fn routes(aws: &Aws, production: &String, test: Option<&String>) -> Result<Routes, Fault> {
+    let named = || [Some(production), test].into_iter().flatten();
+    let rules: Vec<&String> = named().filter(|arn| arn.contains(":listener-rule/")).collect();
+    let own_listeners: Vec<&String> = named().filter(|arn| arn.contains(":listener/")).collect();
+    let of_rules =
+        async { if rules.is_empty() { Ok(Vec::new()) } else { routes_of_rules(aws, &rules).await } };
+    let of_listeners = async {
+        if own_listeners.is_empty() { Ok(Vec::new()) } else { routes_of_listeners(aws, &own_listeners).await }
     };
-    Ok(Routes { load_balancer: production.load_balancer.clone(), production, test: find(named[1]) })
+    let balancer = discover::balancer_of(production);
+    let (of_rules, of_listeners, guessed) =
+        tokio::try_join!(of_rules, of_listeners, discover::load_balancer_if(aws, balancer.as_ref()))?;
+    let all = [of_rules, of_listeners].concat();
+    let find = |arn: &String| all.iter().find(|route| route.named == *arn).cloned();
+    let route = find(production)
+        .ok_or_else(|| not_found(&format!("{RULES}, {LISTENERS}"), "listener or rule", production))?;
+    let load_balancer = discover::load_balancer_of(aws, &route.load_balancer, balancer.zip(guessed)).await?;
+    Ok(Routes { load_balancer, production: route, test: test.and_then(find) })
 }
 
-async fn any_route(aws: &Aws, balancer: &str) -> Result<Route, Fault> {
-    let purpose = format!("read the listeners of {balancer}");
-    let output = aws
-        .elb
-        .describe_listeners()
-        .load_balancer_arn(balancer)
-        .send()
-        .await
-        .map_err(|error| aws::fault(LISTENERS, &purpose, error))?;
-    output
-        .listeners()
-        .iter()
-        .find_map(route_of_listener)
-        .ok_or_else(|| not_found(LISTENERS, "listener of", balancer))
+/// A rolling update names no route; then production is any listener of the balancer behind which its target group is.
+async fn any_route(aws: &Aws, balancer: Option<&String>) -> Result<Routes, Fault> {
+    let balancer = balancer
+        .ok_or_else(|| not_found(TARGET_GROUPS, "load balancer", "in front of the service's target group"))?;
+    let listeners = async {
+        let purpose = format!("read the listeners of {balancer}");
+        let sent = aws.elb.describe_listeners().load_balancer_arn(balancer).send().await;
+        sent.map_err(|error| aws::fault(LISTENERS, &purpose, error))
+    };
+    let (output, load_balancer) = tokio::try_join!(listeners, discover::load_balancer(aws, balancer))?;
+    let production = output.listeners().iter().find_map(route_of_listener);
+    let production = production.ok_or_else(|| not_found(LISTENERS, "listener of", balancer))?;
+    Ok(Routes { load_balancer, production, test: None })
 }
 
-async fn routes_of_rules(aws: &Aws, arns: Vec<String>) -> Result<Vec<Route>, Fault> {
-    let names = arns.join(", ");
-    let purpose = format!("read listener rules {names}");
-    let output = aws
-        .elb
-        .describe_rules()
-        .set_rule_arns(Some(arns))
-        .send()
-        .await
-        .map_err(|error| aws::fault(RULES, &purpose, error))?;
-    if output.rules().is_empty() {
-        return Err(not_found(RULES, "listener rule", &names));
-    }
-    let rules: Vec<(&elb::Rule, String)> =
-        output.rules().iter().filter_map(|rule| Some((rule, listener_of(rule.rule_arn()?)?))).collect();
-    let mut of_rules: Vec<&String> = rules.iter().map(|(_, arn)| arn).collect();
+async fn routes_of_listeners(aws: &Aws, arns: &[&String]) -> Result<Vec<Route>, Fault> {
+    let arns = arns.iter().map(|arn| (*arn).clone()).collect();
+    let sent = aws.elb.describe_listeners().set_listener_arns(Some(arns)).send().await;
+    let output = sent.map_err(|error| aws::fault(LISTENERS, "read the listeners of the service", error))?;
+    Ok(output.listeners().iter().filter_map(route_of_listener).collect())
+}
+
+async fn routes_of_rules(aws: &Aws, arns: &[&String]) -> Result<Vec<Route>, Fault> {
+    let mut of_rules: Vec<String> = arns.iter().filter_map(|arn| listener_of(arn)).collect();
     of_rules.sort();
     of_rules.dedup();
-    let listeners = discover::listeners(aws, &of_rules.into_iter().map(Some).collect::<Vec<_>>()).await?;
-    let route = |(rule, arn): &(&elb::Rule, String)| {
-        let (listener, load_balancer) = listeners.iter().find(|(listener, _)| listener.arn == *arn)?;
+    let (rules, listeners) = tokio::try_join!(rules(aws, arns), async {
+        discover::listeners(aws, &of_rules.iter().map(Some).collect::<Vec<_>>()).await
+    })?;
+    let route = |rule: &elb::Rule| {
+        let arn = listener_of(rule.rule_arn()?)?;
+        let (listener, load_balancer) = listeners.iter().find(|(listener, _)| listener.arn == arn)?;
         let conditions = rule.conditions().iter().map(condition).collect();
         Some(Route {
             named: rule.rule_arn.clone()?,
@@ -417,6 +408,15 @@ async fn routes_of_rules(aws: &Aws, arns: Vec<String>) -> Result<Vec<Route>, Fau
         })
     };
     Ok(rules.iter().filter_map(route).collect())
+}
+
+async fn rules(aws: &Aws, arns: &[&String]) -> Result<Vec<elb::Rule>, Fault> {
+    let arns: Vec<String> = arns.iter().map(|arn| (*arn).clone()).collect();
+    let names = arns.join(", ");
+    let sent = aws.elb.describe_rules().set_rule_arns(Some(arns)).send().await;
+    let output = sent.map_err(|error| aws::fault(RULES, &format!("read listener rules {names}"), error))?;
+    let rules = output.rules.unwrap_or_default();
+    if rules.is_empty() { Err(not_found(RULES, "listener rule", &names)) } else { Ok(rules) }
 }
 
 fn route_of_listener(found: &elb::Listener) -> Option<Route> {

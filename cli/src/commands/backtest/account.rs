@@ -176,6 +176,7 @@ impl Reader<'_> {
             budget: Budget::new(self.now, 0, None),
             secrets: Secrets::default(),
             watch: Watch::Unknown,
+            usually_slow: Vec::new(),
             recording: None,
         };
         let span = Span { shift: shift.began, from: shift.began, until: shift.ended };
