@@ -2,23 +2,23 @@
 
 mod clock;
 mod complete;
+mod on_demand;
 
 use std::error::Error;
 use std::time::Duration;
 
+use self::clock::AwsClock;
+use self::complete::CompleteXml;
+use self::on_demand::http_client;
+use crate::fault::{Fault, FaultKind};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_codedeploy::config::retry::{RetryPartition, TokenBucket};
-use aws_smithy_http_client::{Builder as HttpClient, tls};
-
-use self::clock::AwsClock;
-use self::complete::CompleteXml;
-use crate::fault::{Fault, FaultKind};
 
 /// Longest wait for a connection.
-const CONNECT: Duration = Duration::from_secs(3);
+pub(crate) const CONNECT: Duration = Duration::from_secs(3);
 /// Longest wait for one answer.
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// Longest time for a call with its retries: what is not answered by then is a fault of its own.
@@ -118,7 +118,7 @@ impl Aws {
 
 /// The configuration of any client of AWS in a function: from the process's environment, with our time limits and retries.
 pub async fn configuration() -> SdkConfig {
-    limited(&aws_config::load_defaults(BehaviorVersion::latest()).await)
+    limited(&aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()).load().await)
 }
 
 fn limited(config: &SdkConfig) -> SdkConfig {
@@ -133,9 +133,7 @@ fn limited(config: &SdkConfig) -> SdkConfig {
         )
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_PAUSE));
     if config.http_client().is_none() {
-        // One for all clients, so that connections outlive the clients of a run.
-        let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-        builder = builder.http_client(HttpClient::new().tls_provider(tls).build_https());
+        builder = builder.http_client(http_client());
     }
     builder.build()
 }

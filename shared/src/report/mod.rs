@@ -134,7 +134,8 @@ pub(crate) async fn put(
         )
         .timeout_config(
             TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(2))
+                // As of all calls: with another one there would be a second pool of connections, and a handshake more.
+                .connect_timeout(aws::CONNECT)
                 .operation_attempt_timeout(Duration::from_secs(5))
                 .disable_operation_timeout()
                 .build(),
