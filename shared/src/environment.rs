@@ -36,11 +36,20 @@ pub struct Environment {
     pub timeout: Option<Duration>,
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// `RUST_LOG`: which of the plain log lines are written.
+pub fn log_filter() -> Option<String> {
+    variable("RUST_LOG")
+}
+
 impl Environment {
     /// Reads the process's environment.
     pub fn read() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-        Self::from_lookup(|name| std::env::var(name).ok())
+        Self::from_lookup(variable)
     }
 
     /// The same from any source of variables. Empty values count as absent, since a template cannot leave one out.

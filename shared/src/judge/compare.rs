@@ -3,7 +3,7 @@
 //!
 //! The formulas, their sources, and what was tried are in docs/judging.md.
 
-use super::level::{Lattice, Likelihood, Room, STEP, Track, constant, log_sum};
+use super::level::{Lattice, Likelihood, Moving, Room, STEP, Track, constant, log_sum};
 use super::noise::{self, Belief, Learned};
 use super::series::{Count, Pair, Past, Series};
 
@@ -164,6 +164,7 @@ fn regressions(learned: &Learned, lattice: &Lattice, tolerated: usize) -> Vec<Re
 }
 
 /// The evidence as it grows, period by period.
+#[derive(Debug, Clone)]
 pub struct Process {
     regressions: Vec<Regression>,
     lattice: Lattice,
@@ -183,9 +184,13 @@ pub struct Process {
 }
 
 /// One belief with one motion, and what it makes of the data under each hypothesis.
+#[derive(Debug, Clone)]
 struct World {
-    belief: Belief,
-    motion: usize,
+    /// Each colour's own noise, as in [`Belief`].
+    noise: f64,
+    moving: Moving,
+    /// Levels.
+    levels: usize,
     /// Logarithm of its weight.
     weight: f64,
     /// Green is as good as blue.
@@ -243,7 +248,7 @@ impl Process {
         let [blue, green] = [pair.blue, pair.green].map(|count| count.unwrap_or(Count { of: 0.0, bad: 0.0 }));
         let mut seen: Option<(f64, Likelihood, Likelihood)> = None;
         for world in &mut self.worlds {
-            let noise = world.belief.noise;
+            let noise = world.noise;
             // Worlds of one belief come one after the other and share its likelihoods.
             let (_, blue_seen, green_seen) =
                 match seen.take().filter(|seen| seen.0.to_bits() == noise.to_bits()) {
@@ -254,8 +259,13 @@ impl Process {
                         self.lattice.likelihood(green, noise, self.furthest),
                     )),
                 };
-            world.begin(onset.ln(), &self.regressions);
-            world.see(blue_seen, green_seen, &self.regressions, self.tolerated, self.pass_below);
+            let log_onset = onset.ln();
+            world.see(
+                (blue_seen, green_seen),
+                (&self.regressions, log_onset),
+                self.tolerated,
+                self.pass_below,
+            );
             if self.ignore_below > 0.0 && green.of > 0.0 {
                 world.care(green, self.ignore_below, onset);
             }
@@ -269,7 +279,7 @@ impl Process {
     fn evidence(&self) -> Evidence {
         let rest = (1.0 - self.begun).max(0.0).ln();
         let sum = |terms: &mut dyn FnMut(&World, &mut Vec<f64>)| {
-            let mut logs = Vec::new();
+            let mut logs = Vec::with_capacity(self.worlds.len() * (self.regressions.len() + 1));
             self.worlds.iter().for_each(|world| {
                 let from = logs.len();
                 terms(world, &mut logs);
@@ -320,21 +330,24 @@ fn worlds(history: &[Past], learned: &Learned, lattice: &Lattice, regressions: u
     let nobody = lattice.likelihood(Count { of: 0.0, bad: 0.0 }, 1.0, 0);
     let (mut worlds, mut room) = (Vec::new(), Room::default());
     for belief in noise::beliefs(learned, lattice) {
-        let mut lives: Vec<Track> = vec![Track::new(belief.usual.clone()); belief.motions.len()];
+        let movings: Vec<Moving> =
+            belief.motions.iter().map(|motion| Moving::new(motion.clone(), &belief.usual)).collect();
+        let mut lives: Vec<Track> =
+            belief.motions.iter().map(|motion| Track::new(&belief.usual, motion)).collect();
         for count in history.iter().filter_map(|past| past.total).filter(|count| count.of > 0.0) {
             let seen = lattice.likelihood(count, belief.history_noise, 0);
-            for (life, motion) in lives.iter_mut().zip(&belief.motions) {
-                life.advance((motion, &belief.usual), (&seen, &nobody), 0, &mut room);
+            for (life, moving) in lives.iter_mut().zip(&movings) {
+                life.advance(moving, &seen, &nobody.above(0, 0, lattice.levels()), &mut room);
             }
         }
         // History decides between the motions of a belief, not between beliefs: it cannot tell a colour's noise from
         // the level's.
         let likely: Vec<f64> = lives.iter().map(Track::log_total).collect();
         let all = log_sum(&likely);
-        for (motion, (life, likely)) in lives.into_iter().zip(likely).enumerate() {
+        for (moving, (life, likely)) in movings.into_iter().zip(lives.into_iter().zip(likely)) {
             let weight = belief.weight * (likely - all).exp();
             if weight >= LEAST_WEIGHT * belief.weight {
-                worlds.push(World::new(belief.clone(), motion, weight.ln(), life.fresh(), regressions));
+                worlds.push(World::new(&belief, moving, weight.ln(), life.fresh(), regressions));
             }
         }
     }
@@ -342,11 +355,12 @@ fn worlds(history: &[Past], learned: &Learned, lattice: &Lattice, regressions: u
 }
 
 impl World {
-    fn new(belief: Belief, motion: usize, weight: f64, life: Track, regressions: usize) -> Self {
-        let nought = Track::nought(belief.usual.len());
+    fn new(belief: &Belief, moving: Moving, weight: f64, life: Track, regressions: usize) -> Self {
+        let nought = life.nought();
         Self {
-            belief,
-            motion,
+            noise: belief.noise,
+            moving,
+            levels: belief.usual.len(),
             weight,
             good: life.clone(),
             worse: vec![nought.clone(); regressions],
@@ -359,44 +373,33 @@ impl World {
         }
     }
 
-    /// A regression may begin now.
-    fn begin(&mut self, log_onset: f64, regressions: &[Regression]) {
-        for (track, regression) in self.worse.iter_mut().zip(regressions) {
-            track.add(&self.good, regression.log_onset);
-        }
-        self.tolerated.add(&self.good, log_onset);
-    }
-
+    /// A regression may begin now, with the probability whose logarithm is `log_onset`; then the period is taken in.
     fn see(
         &mut self,
-        blue: &Likelihood,
-        green: &Likelihood,
-        regressions: &[Regression],
+        (blue, green): (&Likelihood, &Likelihood),
+        (regressions, log_onset): (&[Regression], f64),
         tolerated: usize,
         pass_below: usize,
     ) {
-        let room = &mut self.room;
-        let levels = self.belief.usual.len();
-        let moving = (&self.belief.motions[self.motion], self.belief.usual.as_slice());
-        for (track, Regression { steps, floor, .. }) in self.worse.iter_mut().zip(regressions) {
-            if *floor == 0 {
-                track.advance_or_vanish(moving, (blue, green), *steps, room);
-            } else {
-                let own = green.with_floor(*steps, *floor, levels);
-                track.advance_or_vanish(moving, (blue, &own), 0, room);
-            }
+        let (moving, room) = (&self.moving, &mut self.room);
+        let above = |steps: usize, floor: usize| green.above(steps, floor, self.levels);
+        for (track, Regression { steps, floor, log_onset, .. }) in self.worse.iter_mut().zip(regressions) {
+            let seen = (blue, &above(*steps, *floor));
+            track.begin_and_advance((&self.good, *log_onset), moving, seen, room);
         }
-        self.good.advance(moving, (blue, green), 0, room);
-        self.tolerated.advance(moving, (blue, green), tolerated, room);
-        self.failing.advance(moving, (blue, green), pass_below, room);
+        self.tolerated.add(&self.good, log_onset);
+        self.good.advance(moving, blue, &above(0, 0), room);
+        self.tolerated.advance(moving, blue, &above(tolerated, 0), room);
+        self.failing.advance(moving, blue, &above(pass_below, 0), room);
     }
 
     /// Green's own rate against `least`, whatever blue does.
     fn care(&mut self, green: Count, least: f64, onset: f64) {
-        let (noise, size) = (self.belief.noise, 1.0 / self.belief.noise);
+        let (noise, size) = (self.noise, 1.0 / self.noise);
+        let of_any_rate = constant(green.bad, noise);
         let log = |rate: f64| {
             let mean = green.of * rate;
-            green.bad * mean.ln() - (green.bad + size) * (noise * mean).ln_1p() + constant(green.bad, noise)
+            green.bad * mean.ln() - (green.bad + size) * (noise * mean).ln_1p() + of_any_rate
         };
         let log_onset = (onset / CARED.len() as f64).ln();
         for (cared, times) in self.cared.iter_mut().zip(CARED) {

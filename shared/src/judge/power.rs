@@ -1,8 +1,8 @@
 //! What a rollout can find: the smallest regression that the judge would see, with this traffic and this noise.
 
-use super::compare::{Comparison, compare};
+use super::compare::{Comparison, Process};
 use super::noise;
-use super::series::{Count, Pair, Past, Series};
+use super::series::{Count, Pair, Past};
 
 /// The share of rollouts in which a regression of the size that is told is found, as a quantile of the normal law: 80 %.
 const SURE: f64 = 0.8416;
@@ -42,9 +42,11 @@ pub fn smallest_found(
     let limit = -chance.ln();
     // needed - SURE * sqrt(2 * needed) = limit
     let needed = (SURE / 2_f64.sqrt() + (SURE * SURE / 2.0 + limit).sqrt()).powi(2);
+    // What is learned from history is the same for every ratio.
+    let before = Process::new(history, traffic.len(), comparison);
     let found = |ratio: f64| {
-        let expected = expected(history, traffic, rate, ratio);
-        compare(&expected, comparison).iter().any(|evidence| evidence.for_rollback() >= needed)
+        let mut process = before.clone();
+        traffic.iter().any(|traffic| process.next(expected(traffic, rate, ratio)).for_rollback() >= needed)
     };
     if !found(largest) {
         return None;
@@ -57,12 +59,8 @@ pub fn smallest_found(
     Some(Findable { ratio: seen.exp(), share: rate * seen.exp() })
 }
 
-/// The counts that a rollout gives on average, when green has `ratio` times the bad events of blue.
-fn expected(history: &[Past], traffic: &[Traffic], rate: f64, ratio: f64) -> Series {
+/// The counts that a period gives on average, when green has `ratio` times the bad events of blue.
+fn expected(traffic: &Traffic, rate: f64, ratio: f64) -> Pair {
     let count = |of: f64, rate: f64| (of > 0.0).then(|| Count { of, bad: of * rate.min(1.0) });
-    let window = traffic
-        .iter()
-        .map(|traffic| Pair { blue: count(traffic.blue, rate), green: count(traffic.green, rate * ratio) })
-        .collect();
-    Series { history: history.to_vec(), window, planned: traffic.len() }
+    Pair { blue: count(traffic.blue, rate), green: count(traffic.green, rate * ratio) }
 }
