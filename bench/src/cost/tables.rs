@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
+use shiftgate_lab::world::Metered;
 
 use super::counts::Counts;
 use super::prices::{ALL, LAMBDA_TIME, LAMBDA_TIME_X86, METRIC_READ, TRANSITION, Usd};
@@ -216,13 +217,26 @@ fn months(counts: &Counts, assumed: &Assumptions) -> String {
 /// What one more of something costs in a rollout, in the order of the table.
 fn grows(counts: &Counts, assumed: &Assumptions) -> [(&'static str, Usd); 5] {
     let cost = |way| of_rollout(&counts.of(way), assumed).total().0;
+    let sum =
+        |way, of: fn(&Metered) -> usize| counts.of(way).functions.values().map(of).sum::<usize>() as f64;
+    let metrics = |way| sum(way, |function| function.metrics);
+    let requests = |way| sum(way, |function| function.smoke_requests);
     let base = cost(CANARY);
     [
         ("a minute of shift: a look of the watch", Usd((base - cost(SHORT)) / 10.0)),
         ("a minute of bake: a look within the invocation", Usd((cost(LONG_BAKE) - base) / 5.0)),
-        ("a gate that compares", Usd(cost(ONE_GATE_MORE) - base)),
+        // By what they are about alone: a look more or less of one rollout would cost more than these.
+        (
+            "a gate that compares, by its five metrics in each look",
+            METRIC_READ.of(metrics(ONE_GATE_MORE) - metrics(CANARY)),
+        ),
         ("an availability zone, by its four metrics in each look", of_a_zone(counts)),
-        ("a smoke check of five requests", Usd(cost(ONE_CHECK_MORE) - base)),
+        (
+            "a smoke check of five requests, made once in each look",
+            LAMBDA_TIME.of(assumed.memory_gb
+                * assumed.smoke_request.as_secs_f64()
+                * (requests(ONE_CHECK_MORE) - requests(CANARY))),
+        ),
     ]
 }
 
@@ -273,6 +287,11 @@ fn cheaper(counts: &Counts, assumed: &Assumptions) -> String {
         Usd(7.0 * (bake.0 - shift.0)),
     );
     row("128 MB instead of 256".to_owned(), Usd(base.total().0 - of_rollout(&bill, &half).total().0));
+    row(
+        "`metrics.look_every: 2m`, which a policy may say today: half of the looks, and a regression is seen a minute later"
+            .to_owned(),
+        (base.metrics + base.transitions) * 0.5,
+    );
     row(
         format!(
             "no metric Duration: {durations} of {} custom metrics, while rollouts are rare",

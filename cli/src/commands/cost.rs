@@ -49,8 +49,9 @@ pub async fn run(found: impl FnOnce() -> Result<(PathBuf, PathBuf)>, arguments: 
         write(file, &format!("{}\n", serde_json::to_string_pretty(&counts)?))?;
         return Ok(true);
     }
-    let counts =
-        Counts::checked_in().context("failed to read the counts that this program was built with")?;
+    let file = functions::project()?.join(FILE);
+    let text = std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
+    let counts = Counts::read(&text).with_context(|| format!("{} does not hold counts", file.display()))?;
     if let Some(file) = &arguments.svg {
         write(file, &chart(&counts).context("failed to draw the chart")?)?;
     }
