@@ -50,7 +50,7 @@ ELSEWHERE = {
     r"cargo \+nightly fuzz |cargo mutants ": "needs another toolchain",
     r"cargo deny check advisories$": "what is found out tomorrow must not turn an old commit red",
     r"cargo run --release -- bench (judge|placebo|fleet)": "a release build takes longer than the rest; CI runs these without --release",
-    r"cargo run (--release )?-- (bench soak|run .*--doubts|run .*--way all|faults --matrix --random 10000)": "takes too long",
+    r"cargo run (--release )?-- (bench soak|bench cost --count|run .*--doubts|run .*--way all|faults --matrix --random 10000)": "takes too long",
     r"cargo run -- bench fleet --rollouts 1000 --simulate$": "takes too long without --release",
     r"jq |zip ": "not everybody has it",
 }

@@ -3,6 +3,7 @@
 pub mod backtest;
 pub mod bench;
 mod browser;
+pub mod cost;
 pub mod doctor;
 pub mod doubts;
 pub mod explain;

@@ -81,6 +81,8 @@ pub struct Call {
     pub facts: Facts,
     /// Code of the error that it was answered with.
     pub error: Option<String>,
+    /// Metrics that it is billed for: those of `GetMetricData` cost by their number, and nothing else has any.
+    pub metrics: usize,
 }
 
 /// The running endpoint; it stops when dropped.
@@ -210,7 +212,7 @@ async fn answer(
     request.facts = iam::facts_of_call(&action, &body);
     let Hit { clock, other: fault } = services.faults.on(&request.caller, &action);
     if fault == Some(Fault::Hang) {
-        remember(&services, &request, &action, Some("hang"));
+        remember(&services, &request, &action, Some("hang"), 0);
         return std::future::pending().await;
     }
     let (mut body, mut paged) = (body, false);
@@ -228,7 +230,12 @@ async fn answer(
         }
         None => pass_on(&services, &request, path, &headers, &body).await,
     };
-    remember(&services, &request, &action, result.as_ref().err().map(|error| error.code.as_str()));
+    let metrics = if request.wire == Wire::Cbor && request.operation == "GetMetricData" {
+        cloudwatch::metrics_billed(Protocol::Cbor, &body)
+    } else {
+        0
+    };
+    remember(&services, &request, &action, result.as_ref().err().map(|error| error.code.as_str()), metrics);
     let mut response = result.unwrap_or_else(|error| error_response(&request, &error));
     for fault in [clock, fault].into_iter().flatten() {
         response = fault::distort_response(fault, request.syntax(), paged, response).await;
@@ -420,7 +427,7 @@ fn response(status: StatusCode, content_type: &'static str, content: Vec<u8>) ->
     response
 }
 
-fn remember(services: &Services, request: &Request, action: &str, error: Option<&str>) {
+fn remember(services: &Services, request: &Request, action: &str, error: Option<&str>, metrics: usize) {
     services.calls.lock().unwrap_or_else(PoisonError::into_inner).push(Call {
         at: Timestamp::now(),
         caller: request.caller.clone(),
@@ -428,6 +435,7 @@ fn remember(services: &Services, request: &Request, action: &str, error: Option<
         resources: request.resources.clone(),
         facts: request.facts.clone(),
         error: error.map(str::to_owned),
+        metrics,
     });
 }
 

@@ -2,6 +2,7 @@
 //! holds what came of it against what was expected.
 
 mod happen;
+mod meter;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -26,6 +27,7 @@ use crate::site::{self, Site, SiteSpec};
 use crate::traffic::Stats;
 use crate::underway::{Happening, Happenings, Moment, Underway};
 use happen::{Happen, is_now};
+pub use meter::{Bill, Metered, meter};
 
 /// Longest play; a scenario that is not over by then has hung.
 const LONGEST: Duration = Duration::from_mins(6);
@@ -183,6 +185,16 @@ pub async fn play(
     progress: mpsc::UnboundedSender<Progress>,
 ) -> Result<Played> {
     let account = Account::start(&account_spec(scenario, project, binaries)).await?;
+    play_in(&account, scenario, LONGEST, progress).await
+}
+
+/// Plays it in an account where nothing has happened yet.
+async fn play_in(
+    account: &Account,
+    scenario: &Scenario,
+    longest: Duration,
+    progress: mpsc::UnboundedSender<Progress>,
+) -> Result<Played> {
     for (name, ringing) in &scenario.alarms {
         account.services.cloudwatch.set_alarm_state(name, *ringing);
     }
@@ -190,11 +202,9 @@ pub async fn play(
         let function = account.template.function(binary).with_context(|| format!("no function {binary}"))?;
         account.services.lambda.kill_next(&function.name, after.0, 1)?;
     }
-    let site = Site::start(&account, site_spec(scenario, &account)).await?;
-    let result =
-        tokio::time::timeout(LONGEST, Play { scenario, account: &account, site: &site, progress }.run())
-            .await;
-    result.unwrap_or_else(|_| bail!("not over after {} s", LONGEST.as_secs()))
+    let site = Site::start(account, site_spec(scenario, account)).await?;
+    let result = tokio::time::timeout(longest, Play { scenario, account, site: &site, progress }.run()).await;
+    result.unwrap_or_else(|_| bail!("not over after {} s", longest.as_secs()))
 }
 
 fn account_spec(scenario: &Scenario, project: &Path, binaries: &Path) -> AccountSpec {

@@ -49,7 +49,7 @@ fn tell(check: &Check) {
     check.missed.iter().for_each(|missed| show::line(&format!("     {missed}")));
 }
 
-fn write(file: &Path, text: &str) -> Result<()> {
+pub(super) fn write(file: &Path, text: &str) -> Result<()> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
     }

@@ -1,13 +1,14 @@
 //! `GetMetricData`: validation, series of metrics and expressions, pages.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use super::codec::{self, Protocol};
 use super::invalid;
 use super::math::{Expression, Series};
 use super::statistic::Statistic;
-use super::store::{Grid, Store};
+use super::store::{Grid, MetricId, Store};
 use super::wire::{
     GetMetricDataInput, GetMetricDataOutput, MetricDataQuery, MetricDataResult, ScanBy, StatusCode, Time,
 };
@@ -38,6 +39,21 @@ pub(super) fn get_metric_data(
     let results =
         returned.filter_map(|query| Some(complete_result(query, series.remove(&*query.id)?, input.scan_by)));
     Ok(page.cut(results, input.max_datapoints.unwrap_or(MOST_DATAPOINTS)))
+}
+
+/// Statistics of one metric that a request gets for the price of one.
+const STATISTICS_OF_A_METRIC: usize = 5;
+
+/// Metrics of a request as AWS bills them: five statistics of the same metric count once, and each further one once more
+/// (AWS's own words, quoted in prometheus/cloudwatch_exporter#482). Expressions cost nothing but the metrics that they
+/// name. 0 for a request that cannot be read, which AWS refuses.
+pub fn metrics_billed(protocol: Protocol, body: &[u8]) -> usize {
+    let Ok(input) = codec::decode::<GetMetricDataInput>(protocol, body) else { return 0 };
+    let mut statistics: BTreeMap<MetricId, BTreeSet<&str>> = BTreeMap::new();
+    for stat in input.metric_data_queries.iter().filter_map(|query| query.metric_stat.as_ref()) {
+        statistics.entry(stat.metric.id()).or_default().insert(&stat.stat);
+    }
+    statistics.values().map(|asked| 1 + asked.len().saturating_sub(STATISTICS_OF_A_METRIC)).sum()
 }
 
 /// Everything that is wrong with a request, in CloudWatch's words where they are known.

@@ -29,6 +29,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use self::alarm::Alarms;
 pub use self::codec::{Protocol, error_body};
+pub use self::metric_data::metrics_billed;
 use self::store::{MetricId, Sample, Store};
 use crate::api::ApiError;
 use crate::doubts::{Doubts, MetricValues, TrimmedCounts};

@@ -83,6 +83,25 @@ fn points(answer: &Value, start: i64) -> BTreeMap<String, Vec<(i64, f64)>> {
 }
 
 #[test]
+fn five_statistics_of_a_metric_are_billed_once() {
+    let start = start();
+    let billed = |queries: &[Value]| {
+        metrics_billed(Protocol::Json, request(start, queries).to_string().as_bytes())
+    };
+    let of_times = |stats: &[&str]| -> Vec<Value> {
+        let numbered = stats.iter().zip(1..);
+        numbered.map(|(stat, number)| query(&format!("q{number}"), "TargetResponseTime", stat)).collect()
+    };
+    assert_eq!(billed(&of_times(&["p50"])), 1);
+    assert_eq!(billed(&of_times(&["p50", "p90", "p99", "Sum", "SampleCount"])), 1);
+    assert_eq!(billed(&of_times(&["p50", "p90", "p99", "Sum", "SampleCount", "Average", "Maximum"])), 3);
+    // The same statistic twice is one.
+    assert_eq!(billed(&of_times(&["p50", "p50", "p90", "p99", "Sum", "SampleCount"])), 1);
+    assert_eq!(billed(&[query("a", "RequestCount", "Sum"), query("b", "TargetResponseTime", "p99")]), 2);
+    assert_eq!(metrics_billed(Protocol::Json, b"{}"), 0);
+}
+
+#[test]
 fn metrics_and_expressions_over_json() {
     let start = start();
     let rate = json!({"Id": "rate", "Expression": "100 * FILL(errors, 0) / requests", "Label": "error rate"});

@@ -1,9 +1,10 @@
 //! A listener: its address, its rules, and which target groups it forwards everything else to with which weights.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::Request;
+use jiff::Timestamp;
 
 use super::rule::{Forward, Rule};
 use super::target_group::{Target, TargetGroup};
@@ -31,6 +32,8 @@ pub struct Listener {
     /// Its other rules, in the order in which they are tried.
     pub rules: Vec<Rule>,
     default: Forward,
+    /// Of the test listener, when each request came; users' requests are counted where they are made.
+    arrivals: Mutex<Vec<Timestamp>>,
 }
 
 impl Listener {
@@ -43,7 +46,7 @@ impl Listener {
         first: Arc<TargetGroup>,
     ) -> Self {
         rules.sort_by_key(|rule| rule.spec.priority);
-        Self { kind, arn, rule_arn, address, rules, default: Forward::to(first) }
+        Self { kind, arn, rule_arn, address, rules, default: Forward::to(first), arrivals: Mutex::default() }
     }
 
     /// The groups of its default action, with their weights.
@@ -58,6 +61,17 @@ impl Listener {
     /// Whether its default action or a rule names the group, with whatever weight.
     pub(super) fn forwards_to(&self, group: &TargetGroup) -> bool {
         self.default.names(group) || self.rules.iter().any(|rule| rule.forward().names(group))
+    }
+
+    /// When the requests of smoke checks came; of the production listener nothing is known.
+    pub fn arrivals(&self) -> Vec<Timestamp> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn arrived(&self, at: Timestamp) {
+        if self.kind == ListenerKind::Test {
+            self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).push(at);
+        }
     }
 
     /// A group and a target of it, by the first rule that takes the request, or else by the default action.

@@ -60,6 +60,7 @@ pub(super) async fn proxy_for_ever(socket: TcpListener, listener: Arc<Listener>,
 
 impl Proxy {
     async fn answer(&self, request: Request<Incoming>) -> Response<ProxyBody> {
+        self.listener.arrived(super::metrics::now());
         // As on AWS, a request without a target is no request of any target group.
         let Some((group, target)) = self.listener.choose(&request) else {
             return self.own_error(StatusCode::SERVICE_UNAVAILABLE);

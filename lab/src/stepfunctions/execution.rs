@@ -82,6 +82,20 @@ impl Execution {
         Err(TaskError::new("States.Runtime", cause))
     }
 
+    /// States that it has entered, and tasks that were tried again.
+    pub fn transitions(&self) -> usize {
+        let record = lock(&self.record);
+        let of_kind = |ending: &str| {
+            record
+                .events
+                .iter()
+                .filter(|event| event["type"].as_str().is_some_and(|kind| kind.ends_with(ending)))
+                .count()
+        };
+        let entered = of_kind("StateEntered");
+        entered + of_kind("TaskScheduled").saturating_sub(of_kind("TaskStateEntered"))
+    }
+
     /// Ends the execution, unless it has ended.
     pub fn end(&self, status: Status) {
         let mut record = lock(&self.record);

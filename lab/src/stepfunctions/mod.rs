@@ -130,6 +130,13 @@ impl StateMachines {
         seen.map(|execution| (execution.name.clone(), execution.is_running())).collect()
     }
 
+    /// States that all executions have entered: what AWS bills.
+    pub fn transitions(&self) -> usize {
+        let executions: Vec<_> =
+            lock(&self.executions).iter().map(|started| Arc::clone(&started.execution)).collect();
+        executions.iter().map(|execution| execution.transitions()).sum()
+    }
+
     /// No state machines yet; tasks will call these services.
     pub fn new(invoke: Invoke, call_aws: CallAws) -> Arc<Self> {
         Arc::new(Self {

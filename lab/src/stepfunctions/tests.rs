@@ -137,6 +137,19 @@ async fn each_retrier_counts_for_itself_and_then_the_error_is_caught() {
 }
 
 #[tokio::test]
+async fn states_that_are_entered_and_tasks_that_are_tried_again_are_transitions() {
+    let script = Script::of(vec![error("Busy"), error("Busy"), Ok(json!("answer"))]);
+    let machines = machines(&script);
+    let retry = json!([{"ErrorEquals": ["Busy"], "IntervalSeconds": 0, "MaxAttempts": 2}]);
+    let states = json!({"A": {"Type": "Pass", "Next": "B"}, "B": task(&json!({"Retry": retry}))});
+    let definition = json!({"StartAt": "A", "States": states}).to_string();
+    assert_eq!(machines.transitions(), 0);
+    let arn = start(&machines, &definition, &json!({})).await;
+    assert_eq!(output(&ended(&machines, &arn).await), json!("answer"));
+    assert_eq!(machines.transitions(), 4);
+}
+
+#[tokio::test]
 async fn wildcards_leave_terminal_errors_alone() {
     let catch = |names: &str| json!([{"ErrorEquals": [names], "Next": "Caught"}]);
     for (name, wildcard, caught) in [
