@@ -1,7 +1,8 @@
 //! Measures Shiftgate. `judge` is the statistical judge on simulated rollouts, beside the rules that other tools use and
 //! beside oracles that know what no judge can know; `placebo` is the after-shift judge on simulated metrics; `fleet` is many
-//! rollouts in one account with AWS's quotas.
+//! rollouts in one account with AWS's quotas; `functions` is the hook functions beside other ways to write them.
 
 pub mod fleet;
+pub mod functions;
 pub mod judge;
 pub mod placebo;

@@ -207,6 +207,8 @@ enum BenchCommand {
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
         jobs: u8,
     },
+    /// The hook functions beside the same in Node and Python, and beside the least that Rust can do
+    Functions(commands::functions_bench::Arguments),
     /// Many rollouts at once in one account, the stand-ins enforcing AWS's quotas
     Fleet(commands::fleet::Arguments),
     /// The after-shift judge on simulated metrics, with and without a change
@@ -301,6 +303,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         Command::Bench { command: BenchCommand::Soak { minutes, jobs } } => {
             let (project, binaries) = found()?;
             commands::soak::run(&project, &binaries, Duration::from_mins(minutes), jobs).await
+        }
+        Command::Bench { command: BenchCommand::Functions(arguments) } => {
+            commands::functions_bench::run(found, &arguments).await
         }
         Command::Bench { command: BenchCommand::Fleet(arguments) } => {
             commands::fleet::run(found, &arguments).await
