@@ -174,7 +174,7 @@ mod tests {
         let request = Request::post(format!("http://{}/", meter.address))
             .header("x-amz-target", target)
             .header("authorization", "AWS4-HMAC-SHA256 Credential=me/20261129/eu-west-1/any/aws4_request")
-            .body(Full::from(body.to_string()))
+            .body(Full::<Bytes>::from(body.to_string()))
             .unwrap();
         let client = Client::builder(TokioExecutor::new()).build_http();
         let answer = client.request(request).await.unwrap();
