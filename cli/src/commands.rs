@@ -9,6 +9,7 @@ pub mod doubts;
 pub mod explain;
 pub mod faults;
 pub mod fleet;
+pub mod functions_bench;
 pub mod init;
 pub mod manual;
 pub mod matrix;

@@ -209,6 +209,8 @@ enum BenchCommand {
     },
     /// What rollouts cost on AWS, by counted calls and list prices
     Cost(commands::cost::Arguments),
+    /// The hook functions beside the same in Node and Python, and beside the least that Rust can do
+    Functions(commands::functions_bench::Arguments),
     /// Many rollouts at once in one account, the stand-ins enforcing AWS's quotas
     Fleet(commands::fleet::Arguments),
     /// The after-shift judge on simulated metrics, with and without a change
@@ -306,6 +308,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         }
         Command::Bench { command: BenchCommand::Cost(arguments) } => {
             commands::cost::run(found, &arguments).await
+        }
+        Command::Bench { command: BenchCommand::Functions(arguments) } => {
+            commands::functions_bench::run(found, &arguments).await
         }
         Command::Bench { command: BenchCommand::Fleet(arguments) } => {
             commands::fleet::run(found, &arguments).await

@@ -135,9 +135,14 @@ impl Cells {
         self.bar.inc(1);
     }
 
+    /// Takes the bar away.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
     /// Takes the bar away and says how long so many rollouts took.
     pub fn finish(&self, rollouts: usize) {
-        self.bar.finish_and_clear();
+        self.clear();
         let seconds = self.bar.elapsed().as_secs_f64();
         let per = 1000.0 * seconds / rollouts as f64;
         line(&format!("{rollouts} rollouts in {seconds:.0} s, {per:.2} s per 1,000"));

@@ -194,7 +194,19 @@ impl Request {
     }
 }
 
-async fn answer(
+/// Whose call it is (the access key), and the IAM action of it, as far as the lab knows such a request.
+pub(crate) fn caller_and_action(
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Option<(String, String)> {
+    let request = recognise(method, uri, headers, body)?;
+    Some((request.caller.clone(), request.action()))
+}
+
+/// Answers one request to any of the services.
+pub(crate) async fn answer(
     State(services): State<Arc<Services>>,
     method: Method,
     uri: Uri,

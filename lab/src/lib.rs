@@ -23,6 +23,7 @@ pub mod injection;
 pub mod lambda;
 pub mod load_balancer;
 pub mod logs;
+pub mod meter;
 mod past;
 pub mod quota;
 mod recorded;

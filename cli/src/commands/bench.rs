@@ -39,7 +39,8 @@ pub fn judge(runs: usize, svg: &Path, json: Option<&Path>, only: Option<&str>) -
     Ok(checks.iter().all(Check::holds))
 }
 
-fn tell(check: &Check) {
+/// Prints whether a check holds, and where it does not.
+pub fn tell(check: &Check) {
     let held = match (check.asked, check.holds()) {
         (0, _) => "nothing to ask",
         (_, true) => "ok",
@@ -49,6 +50,7 @@ fn tell(check: &Check) {
     check.missed.iter().for_each(|missed| show::line(&format!("     {missed}")));
 }
 
+/// Writes a file and the folder that it is in, and says so.
 pub(super) fn write(file: &Path, text: &str) -> Result<()> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;

@@ -50,7 +50,8 @@ pub async fn run(found: impl FnOnce() -> Result<(PathBuf, PathBuf)>, arguments: 
         return Ok(true);
     }
     let file = functions::project()?.join(FILE);
-    let text = std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
+    let text =
+        std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))?;
     let counts = Counts::read(&text).with_context(|| format!("{} does not hold counts", file.display()))?;
     if let Some(file) = &arguments.svg {
         write(file, &chart(&counts).context("failed to draw the chart")?)?;

@@ -15,7 +15,7 @@ use shiftgate_lab::site::{CLUSTER, Controller, PAST, Site, SiteSpec};
 use crate::show;
 
 /// The functions, with the event at which their deployment waits.
-const WAITING: [(&str, &str); 6] = [
+pub const WAITING: [(&str, &str); 6] = [
     ("before-install", "BeforeInstall"),
     ("after-install", "AfterInstall"),
     ("after-allow-test-traffic", "AfterAllowTestTraffic"),
@@ -24,10 +24,11 @@ const WAITING: [(&str, &str); 6] = [
     ("after-allow-traffic", "AfterAllowTraffic"),
 ];
 
-/// The service that ECS deploys itself, the id of its deployment, and of the pause at which that waits.
+/// The service that ECS deploys itself, and the id of its deployment.
 const ECS_SERVICE: &str = "ecs-lifecycle";
 const ECS_DEPLOYMENT: &str = "SampleDeployment00001";
-const ECS_PAUSE: &str = "ecs-pause-sample";
+/// The pause at which that waits.
+pub const ECS_PAUSE: &str = "ecs-pause-sample";
 
 /// Short periods, so that an invocation by hand is answered in seconds.
 const POLICY: &str = "
@@ -36,12 +37,30 @@ readiness: {stable_for: 2s, within: 30s}
 bake: {for: 10s}
 ";
 
+/// How busy a service is, and how it is gated.
+pub struct Load {
+    /// Requests per second of its users.
+    pub requests_per_second: f64,
+    /// Median response time of both versions, in milliseconds.
+    pub response_ms: f64,
+    /// The policy's text.
+    pub policy: &'static str,
+}
+
+impl Load {
+    fn behaviour(&self) -> Behaviour {
+        Behaviour { latency_ms: self.response_ms, ..Behaviour::default() }
+    }
+}
+
+const LOAD: Load = Load { requests_per_second: 20.0, response_ms: 20.0, policy: POLICY };
+
 /// An hour is a real hour here: a hook called by hand may take its time.
 const PACE: Pace = Pace { minute: Duration::from_mins(1), hook_timeout: Duration::from_hours(1) };
 
-/// Serves until it is interrupted.
-pub async fn run(project: &Path, binaries: &Path, port: u16) -> Result<bool> {
-    let account = Account::start(&AccountSpec {
+/// An account in which deployments wait.
+pub fn spec(project: &Path, binaries: &Path, port: u16) -> AccountSpec {
+    AccountSpec {
         project: project.to_owned(),
         binaries: binaries.to_owned(),
         pace: PACE,
@@ -50,13 +69,17 @@ pub async fn run(project: &Path, binaries: &Path, port: u16) -> Result<bool> {
         port,
         doubts: Doubts::default(),
         subscriptions: true,
-    })
-    .await?;
+    }
+}
+
+/// Serves until it is interrupted.
+pub async fn run(project: &Path, binaries: &Path, port: u16) -> Result<bool> {
+    let account = Account::start(&spec(project, binaries, port)).await?;
     let mut sites = Vec::new();
     for (function, event) in WAITING {
-        sites.push(waiting(project, &account, function, event).await?);
+        sites.push(waiting(project, &account, function, event, &LOAD).await?);
     }
-    let (ecs_deployment, _ecs_site) = waiting_ecs(&account).await?;
+    let (ecs_deployment, _ecs_site) = waiting_ecs(&account, &LOAD).await?;
     show::line("# AWS on this machine. In another terminal:");
     for (name, value) in account.exports() {
         show::line(&format!("export {name}='{value}'"));
@@ -73,11 +96,12 @@ pub async fn run(project: &Path, binaries: &Path, port: u16) -> Result<bool> {
 }
 
 /// A service of the function's name whose deployment waits at its hook.
-async fn waiting(
+pub async fn waiting(
     project: &Path,
     account: &Account,
     function: &str,
     event: &'static str,
+    load: &Load,
 ) -> Result<(String, Site)> {
     let sample = sample(&project.join("events").join(format!("{function}.json")))?;
     let id = sample["DeploymentId"].as_str().or_else(|| sample["deployment_id"].as_str());
@@ -91,20 +115,20 @@ async fn waiting(
             name: function.to_owned(),
             // In three zones, so that its past has A/A windows for `backtest`.
             tasks: if is_watch { 3 } else { 1 },
-            requests_per_second: 20.0,
+            requests_per_second: load.requests_per_second,
             past: PAST,
             test_listener: true,
             rule: false,
             first_deployment: false,
-            blue: Behaviour::default(),
-            green: Behaviour::default(),
+            blue: load.behaviour(),
+            green: load.behaviour(),
             controller: Controller::CodeDeploy {
                 shift,
                 hooks: execution.map(|execution| (event, Hook::Wait(execution))).into_iter().collect(),
             },
             termination_wait_minutes: 0.0,
             alarms: Vec::new(),
-            policy: Some(POLICY.to_owned()),
+            policy: Some(load.policy.to_owned()),
             doubts: Doubts::default(),
         },
     )
@@ -121,19 +145,19 @@ async fn waiting(
 }
 
 /// A canary of ECS's own that waits before production traffic shifts, until `ContinueServiceDeployment`.
-async fn waiting_ecs(account: &Account) -> Result<(String, Site)> {
+pub async fn waiting_ecs(account: &Account, load: &Load) -> Result<(String, Site)> {
     let site = Site::start(
         account,
         SiteSpec {
             name: ECS_SERVICE.to_owned(),
             tasks: 2,
-            requests_per_second: 20.0,
+            requests_per_second: load.requests_per_second,
             past: PAST,
             test_listener: true,
             rule: false,
             first_deployment: false,
-            blue: Behaviour::default(),
-            green: Behaviour::default(),
+            blue: load.behaviour(),
+            green: load.behaviour(),
             controller: Controller::Ecs {
                 strategy: Strategy::Canary { percent: 10.0, bake_minutes: 600.0 },
                 hooks: vec![EcsHook::wait(ECS_PAUSE, Stage::PostTestTrafficShift)],
@@ -141,7 +165,7 @@ async fn waiting_ecs(account: &Account) -> Result<(String, Site)> {
             },
             termination_wait_minutes: 0.0,
             alarms: Vec::new(),
-            policy: Some(POLICY.to_owned()),
+            policy: Some(load.policy.to_owned()),
             doubts: Doubts::default(),
         },
     )
@@ -158,7 +182,8 @@ async fn waiting_ecs(account: &Account) -> Result<(String, Site)> {
     Ok((arn, site))
 }
 
-fn sample(path: &Path) -> Result<Value> {
+/// The sample event in a file.
+pub fn sample(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
 }

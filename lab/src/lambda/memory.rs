@@ -1,4 +1,4 @@
-//! How much memory a process uses, and how many sockets. Only Linux tells (`/proc`); elsewhere nothing is known and nothing enforced.
+//! How much memory a process uses, how many sockets, and how much of a processor. Only Linux tells (`/proc`); elsewhere nothing is known and nothing enforced.
 
 use std::time::Duration;
 
@@ -22,7 +22,23 @@ pub(super) fn resident_kb(pid: u32) -> Option<u64> {
 
 /// The most resident memory that the process ever held, in MB.
 pub(super) fn peak_megabytes(pid: Option<u32>) -> Option<u64> {
-    Some(kilobytes(pid?, "VmHWM:")? / 1024)
+    Some(peak_kb(pid?)? / 1024)
+}
+
+/// The same in kB.
+pub(super) fn peak_kb(pid: u32) -> Option<u64> {
+    kilobytes(pid, "VmHWM:")
+}
+
+/// The time that the process's threads have been on a processor: those that still run. Linux tells it to the nanosecond.
+pub(super) fn cpu_time(pid: u32) -> Option<Duration> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
+        let told = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        told.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+    };
+    let times: Vec<Duration> = threads.filter_map(of_thread).collect();
+    (!times.is_empty()).then(|| times.iter().sum())
 }
 
 /// The sockets that the process has open.

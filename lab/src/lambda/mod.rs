@@ -7,6 +7,7 @@
 mod concurrency;
 mod function;
 mod invocation;
+mod measured;
 mod memory;
 mod runtime_api;
 mod sandbox;
@@ -27,6 +28,7 @@ use concurrency::Concurrency;
 pub use concurrency::Executions;
 use function::Function;
 pub use invocation::{FunctionError, Invocation};
+pub use measured::{Event, Measured, measure};
 
 /// Lines that a slow reader of [`Lambda::logs`] may lag behind before it loses the oldest.
 const LOG_LINES_KEPT: usize = 4096;
@@ -271,7 +273,7 @@ impl Lambda {
     /// The answer to `GET /2015-03-31/functions/{name}/configuration`, as far as somebody has asked for it. Credentials and
     /// the like, which Lambda adds to the environment of a process, are no part of it.
     pub fn configuration(&self, name: &str) -> Result<Vec<u8>, ApiError> {
-        let spec = self.function(name)?.spec();
+        let spec = self.spec(name)?;
         let environment: BTreeMap<&String, &String> =
             spec.environment.iter().filter(|(name, _)| !name.starts_with("AWS_")).collect();
         let described = serde_json::json!({

@@ -117,6 +117,17 @@ impl Sandbox {
         memory::peak_megabytes(self.child.id())
     }
 
+    /// The process's number; none once it has ended.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Ends the process, and waits until it is gone.
+    pub async fn end(mut self) {
+        // One that has ended by itself is gone, too.
+        drop(self.child.kill().await);
+    }
+
     /// Gives the process the event of `request` and waits for the end of it. `kill_after` is a fault.
     pub async fn serve(&mut self, request: &Request, kill_after: Option<Duration>) -> Invocation {
         lock(&self.request_id).clone_from(&request.id);

@@ -240,11 +240,8 @@ mod tests {
         ];
         // One before, two within, one between two invocations.
         let arrivals = [at(-5), at(20), at(120_500), at(100_000)];
-        let counted = metered(
-            &lines.iter().collect::<Vec<_>>(),
-            &calls.iter().collect::<Vec<_>>(),
-            &arrivals,
-        );
+        let counted =
+            metered(&lines.iter().collect::<Vec<_>>(), &calls.iter().collect::<Vec<_>>(), &arrivals);
         let expected = Metered {
             invocations: 2,
             cold_starts: 1,
