@@ -190,14 +190,13 @@ impl Visit<'_> {
         deployment: Deployment,
         asked: Option<Asked>,
     ) -> Result<Release, Fault> {
-        let (plan, rollout) = match (asked, &self.known.service) {
-            (Some(Asked { plan, target }), Some(service)) => {
-                (plan, target.and_then(|target| service.rollout(&deployment, &target)))
-            }
-            _ => tokio::join!(
+        let (plan, rollout) = if let (Some(asked), Some(service)) = (asked, &self.known.service) {
+            (asked.plan, asked.target.and_then(|target| service.rollout(&deployment, &target)))
+        } else {
+            tokio::join!(
                 hook::plan(self.aws, environment, &deployment),
                 rollout::discover(self.aws, &deployment, None, None),
-            ),
+            )
         };
         let (plan, source) = plan?;
         // From here on the policy's rules hold, whatever happens next.

@@ -60,13 +60,12 @@ async fn named_service(
 ) -> Result<Service, Fault> {
     let name = format!("{application}/{group}");
     let asked = deployment_group(aws, application, group);
-    let (info, balanced) = match pair {
-        Some(pair) => tokio::try_join!(asked, balanced(aws, &pair))?,
-        None => {
-            let info = asked.await?;
-            let balanced = balanced(aws, &pair_of_group(&name, &info)?).await?;
-            (info, balanced)
-        }
+    let (info, balanced) = if let Some(pair) = pair {
+        tokio::try_join!(asked, balanced(aws, &pair))?
+    } else {
+        let info = asked.await?;
+        let balanced = balanced(aws, &pair_of_group(&name, &info)?).await?;
+        (info, balanced)
     };
     let (cluster, service) = ecs_service(&name, &info)?;
     Ok(Service {

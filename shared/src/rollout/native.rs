@@ -97,13 +97,13 @@ pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollo
         let rules = balanced.advanced_configuration().filter(|_| !rolls);
         let test = rules.and_then(|rules| rules.test_listener_rule.as_ref());
         let asked = target_groups(aws, &of_blue, &of_green);
-        let (groups, routes) = match rules.and_then(|rules| rules.production_listener_rule.as_ref()) {
-            Some(production) => tokio::try_join!(asked, routes(aws, production, test))?,
-            None => {
-                let groups = asked.await?;
-                let routes = any_route(aws, group(&groups, &of_green)?.1.first()).await?;
-                (groups, routes)
-            }
+        let production = rules.and_then(|rules| rules.production_listener_rule.as_ref());
+        let (groups, routes) = if let Some(production) = production {
+            tokio::try_join!(asked, routes(aws, production, test))?
+        } else {
+            let groups = asked.await?;
+            let routes = any_route(aws, group(&groups, &of_green)?.1.first()).await?;
+            (groups, routes)
         };
         rollout.served = routes.production.share(&of_green);
         rollout.entrance = Some(Entrance {
