@@ -85,9 +85,8 @@ fn points(answer: &Value, start: i64) -> BTreeMap<String, Vec<(i64, f64)>> {
 #[test]
 fn five_statistics_of_a_metric_are_billed_once() {
     let start = start();
-    let billed = |queries: &[Value]| {
-        metrics_billed(Protocol::Json, request(start, queries).to_string().as_bytes())
-    };
+    let billed =
+        |queries: &[Value]| metrics_billed(Protocol::Json, request(start, queries).to_string().as_bytes());
     let of_times = |stats: &[&str]| -> Vec<Value> {
         let numbered = stats.iter().zip(1..);
         numbered.map(|(stat, number)| query(&format!("q{number}"), "TargetResponseTime", stat)).collect()
