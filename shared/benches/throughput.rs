@@ -51,7 +51,7 @@ fn for_each(
         for gates in GATES {
             let mut work = measure(minutes, gates);
             group.bench_function(BenchmarkId::new(minutes.to_string(), gates), |bencher| {
-                bencher.iter(&mut work)
+                bencher.iter(&mut work);
             });
         }
     }
@@ -161,15 +161,15 @@ fn policies(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Makes one report of a verdict.
+type Writes = fn(&Evidence) -> String;
+
 /// A verdict on such a window, with its recording and how the evidence of each gate grew, as a line of the log, for people,
 /// and as a page.
 fn reports(criterion: &mut Criterion) {
-    let write: [(&str, fn(&Evidence) -> String); 3] = [
-        ("log line", |evidence| serde_json::to_string(evidence).unwrap_or_else(|error| panic!("{error}"))),
-        ("Markdown", markdown),
-        ("page", shiftgate_report::page),
-    ];
-    for (name, write) in write {
+    let log_line: Writes =
+        |evidence| serde_json::to_string(evidence).unwrap_or_else(|error| panic!("{error}"));
+    for (name, write) in [("log line", log_line), ("Markdown", markdown), ("page", shiftgate_report::page)] {
         for_each(criterion, name, |minutes, gates| {
             let evidence = evidence(minutes, gates);
             Box::new(move || drop(black_box(write(&evidence))))

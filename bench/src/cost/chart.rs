@@ -61,3 +61,15 @@ pub fn chart(counts: &Counts) -> Result<String, DrawingAreaErrorKind<io::Error>>
     }
     Ok(svg)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bake_is_handed_over_when_an_invocation_cannot_see_its_end() {
+        // An invocation of 900 s without its reserve of 20 s; two minutes for the data, and 45 s for the last look.
+        let fits = |bake: u32| (bake + 2) * 60 + 45 <= 900 - 20;
+        assert!(fits(HANDED_OVER_FROM - 1) && !fits(HANDED_OVER_FROM));
+    }
+}

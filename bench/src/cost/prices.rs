@@ -42,14 +42,6 @@ impl Sum for Usd {
     }
 }
 
-impl fmt::Display for Usd {
-    /// Two decimals from ten cents on, four significant digits or so below.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let decimals = if self.0 == 0.0 || self.0 >= 0.1 { 2 } else { 5 };
-        write!(f, "{:.decimals$} $", self.0)
-    }
-}
-
 /// Where a price is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {

@@ -56,7 +56,7 @@ pub fn renewed(document: &str, counts: &Counts) -> Result<String, String> {
 
 /// All parts, one after the other.
 pub fn all(counts: &Counts) -> String {
-    parts(counts).into_iter().map(|part| format!("{}\n\n", part.text.trim())).collect()
+    parts(counts).iter().map(|part| part.text.trim()).collect::<Vec<_>>().join("\n\n")
 }
 
 fn parts(counts: &Counts) -> Vec<Part> {
@@ -362,11 +362,10 @@ fn beside(counts: &Counts, assumed: &Assumptions) -> String {
 fn prices() -> String {
     let mut table = table(["what", "price", "for", "source"]);
     for price in ALL {
-        let per = if price.per == 1.0 { "1".to_owned() } else { format!("{}", price.per) };
         table.add_row([
             price.what.to_owned(),
             format!("{} $", price.usd),
-            format!("{per} {}", price.unit),
+            format!("{} {}", price.per, price.unit),
             price.source.to_string(),
         ]);
     }
@@ -395,7 +394,7 @@ mod tests {
         let counts = checked_in();
         let named = |parts: &[&str]| {
             let part = |name: &&str| format!("by hand\n{BEGIN}{name} -->\nold\n{END}\n");
-            parts.iter().map(part).collect::<String>()
+            parts.iter().map(part).collect::<Vec<_>>().concat()
         };
         let names: Vec<&str> = parts(&counts).iter().map(|part| part.name).collect();
         let renewed_once = renewed(&named(&names), &counts).unwrap();

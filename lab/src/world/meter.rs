@@ -18,6 +18,7 @@ use crate::account::{Account, AccountSpec};
 use crate::codedeploy::Pace;
 use crate::endpoint::Call;
 use crate::lambda::LogLine;
+use crate::load_balancer::Listener;
 use crate::scenario::Scenario;
 
 /// Between two calls of an invocation that are so far apart, it waited. What a function itself does takes less, and the
@@ -90,11 +91,7 @@ pub async fn meter(scenario: &Scenario, project: &Path, binaries: &Path) -> Resu
     let calls = account.services.calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let arrivals: Vec<Timestamp> = {
         let balancers = account.services.balancers.lock().unwrap_or_else(PoisonError::into_inner);
-        balancers
-            .iter()
-            .flat_map(|balancer| balancer.listeners())
-            .flat_map(|listener| listener.arrivals())
-            .collect()
+        balancers.iter().flat_map(|balancer| balancer.listeners()).flat_map(Listener::arrivals).collect()
     };
     let transitions = account.services.stepfunctions.transitions();
     let names: BTreeMap<String, String> = account
