@@ -273,7 +273,7 @@ fn growth(counts: &Counts, assumed: &Assumptions) -> String {
 fn cheaper(counts: &Counts, assumed: &Assumptions) -> String {
     let bill = counts.of(CANARY);
     let base = of_rollout(&bill, assumed);
-    let [shift, bake] = of_a_minute(counts, assumed);
+    let [shift, baking] = of_a_minute(counts, assumed);
     let half = Assumptions { memory_gb: assumed.memory_gb / 2.0, ..*assumed };
     let durations = bill.custom_metrics.iter().filter(|metric| metric.starts_with("Duration ")).count();
     let mut table = table(["change", "saves in a canary of 15 minutes"]);
@@ -284,7 +284,7 @@ fn cheaper(counts: &Counts, assumed: &Assumptions) -> String {
     row(
         "hand the bake over to the state machine at once: a look of the watch a minute instead of waiting"
             .to_owned(),
-        Usd(7.0 * (bake.0 - shift.0)),
+        Usd(7.0 * (baking.0 - shift.0)),
     );
     row("128 MB instead of 256".to_owned(), Usd(base.total().0 - of_rollout(&bill, &half).total().0));
     row(
@@ -396,12 +396,12 @@ mod tests {
             let part = |name: &&str| format!("by hand\n{BEGIN}{name} -->\nold\n{END}\n");
             parts.iter().map(part).collect::<Vec<_>>().concat()
         };
-        let names: Vec<&str> = parts(&counts).iter().map(|part| part.name).collect();
-        let renewed_once = renewed(&named(&names), &counts).unwrap();
+        let order: Vec<&str> = parts(&counts).iter().map(|part| part.name).collect();
+        let renewed_once = renewed(&named(&order), &counts).unwrap();
         assert!(renewed_once.contains("GetMetricData") && !renewed_once.contains("old"));
-        assert_eq!(renewed_once.matches("by hand").count(), names.len());
+        assert_eq!(renewed_once.matches("by hand").count(), order.len());
         assert_eq!(renewed(&renewed_once, &counts).unwrap(), renewed_once);
-        assert_eq!(renewed(&named(&names[1..]), &counts).unwrap_err(), "the document has no part headline");
+        assert_eq!(renewed(&named(&order[1..]), &counts).unwrap_err(), "the document has no part headline");
         assert_eq!(renewed(&named(&["other"]), &counts).unwrap_err(), "there is no part other");
     }
 }

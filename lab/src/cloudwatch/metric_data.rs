@@ -45,7 +45,7 @@ pub(super) fn get_metric_data(
 const STATISTICS_OF_A_METRIC: usize = 5;
 
 /// Metrics of a request as AWS bills them: five statistics of the same metric count once, and each further one once more
-/// (AWS's own words, quoted in prometheus/cloudwatch_exporter#482). Expressions cost nothing but the metrics that they
+/// (AWS's own words, quoted in issue 482 of prometheus/`cloudwatch_exporter`). Expressions cost nothing but the metrics that they
 /// name. 0 for a request that cannot be read, which AWS refuses.
 pub fn metrics_billed(protocol: Protocol, body: &[u8]) -> usize {
     let Ok(input) = codec::decode::<GetMetricDataInput>(protocol, body) else { return 0 };

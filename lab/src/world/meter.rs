@@ -159,7 +159,7 @@ fn waited(calls: &[&Call], ends: &[Timestamp]) -> SignedDuration {
         let same = !ends.iter().any(|end| (from..to).contains(end));
         Some(to.duration_since(from)).filter(|gap| same && *gap > WAITED)
     };
-    calls.windows(2).filter_map(between).fold(SignedDuration::ZERO, |all, gap| all.saturating_add(gap))
+    calls.windows(2).filter_map(between).fold(SignedDuration::ZERO, SignedDuration::saturating_add)
 }
 
 /// Whether an invocation ran then.
