@@ -148,11 +148,11 @@ async fn timed(place: &Place, entries: &[Entry], runs: usize) -> Result<(Vec<Cel
         let mut here: Vec<Cell> = entries.iter().map(|entry| entry.cell(latency_ms)).collect();
         for _ in 0..runs {
             for ((entry, cell), path) in entries.iter().zip(&mut here).zip(&mut paths) {
-                let (run, calls) = entry.run(place).await?;
+                let (run, made) = entry.run(place).await?;
                 cell.runs.push(run);
-                let more = |known: &Calls| known.round_trips < calls.round_trips;
+                let more = |known: &Calls| known.round_trips < made.round_trips;
                 if latency_ms == TELLING_MS && path.as_ref().is_none_or(more) {
-                    *path = Some(calls);
+                    *path = Some(made);
                 }
                 bar.done(&format!("{}, {}, {latency_ms} ms", entry.function, entry.subject));
             }
