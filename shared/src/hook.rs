@@ -173,11 +173,9 @@ impl Session<'_> {
         let deployment = deployment?;
         self.about.deployment = Some(deployment.clone());
         let Some((target_id, watch)) = told.filter(|_| !deployment.is_rollback) else { return Ok(None) };
-        let target_id = target_id?;
-        let (plan, rollout) = tokio::join!(
-            plan(aws, environment, &deployment),
-            rollout::discover(aws, &deployment, watch.service(), target_id.as_deref()),
-        );
+        let (plan, rollout) = tokio::join!(plan(aws, environment, &deployment), async {
+            rollout::discover(aws, &deployment, watch.service(), target_id?.as_deref()).await
+        });
         let (plan, source) = plan?;
         // From here on the policy's rules hold, whatever happens next.
         self.rules = plan.rules;

@@ -122,10 +122,12 @@ struct Known {
     usually_slow: UsuallySlow,
 }
 
-/// What was asked of a known service, together with the deployment.
-struct Asked {
-    plan: Result<(Plan, Source), Fault>,
-    target: Result<EcsTarget, Fault>,
+/// What was asked together with the deployment.
+enum Early {
+    /// Of a known service all that is needed.
+    OfService(Service, Result<(Plan, Source), Fault>, Result<EcsTarget, Fault>),
+    /// Of another the target's id.
+    TargetId(Result<Option<String>, Fault>),
 }
 
 struct Visit<'a> {
@@ -145,14 +147,14 @@ impl Visit<'_> {
             deployment.is_rollback || (deployment.is_over && look.duty != Duty::Rolling)
         };
         let is_enough = |told: &Result<Deployment, Fault>| told.as_ref().is_ok_and(is_over);
-        let at_once = async { tokio::join!(self.known(environment), self.watched(environment, look.duty)) };
+        let at_once = async { tokio::join!(self.early(environment), self.watched(environment, look.duty)) };
         let (deployment, told) = beside(rollout::deployment(self.aws, &id), is_enough, at_once).await;
         let deployment = deployment?;
         self.about.deployment = Some(deployment.clone());
-        let Some((known, watch)) = told.filter(|_| !is_over(&deployment)) else {
+        let Some((early, watch)) = told.filter(|_| !is_over(&deployment)) else {
             return Ok(Seen::Over(format!("the deployment is {}", deployment.status)));
         };
-        let mut release = self.open(environment, deployment, known).await?;
+        let mut release = self.open(environment, deployment, early).await?;
         release.watch = watch;
         if look.duty == Duty::Bake {
             self.about.began = release.rollout.in_progress().and_then(|event| event.started);
@@ -164,14 +166,17 @@ impl Visit<'_> {
         seen
     }
 
-    /// What can be asked without knowing the deployment, because the service is known.
-    async fn known(&self, environment: &Environment) -> Option<Asked> {
-        let service = self.known.service.as_ref()?;
+    /// What can be asked without knowing the deployment: much where the service is known, and else the target's id.
+    async fn early(&self, environment: &Environment) -> Early {
+        let id = &self.about.deployment_id;
+        let Some(service) = &self.known.service else {
+            return Early::TargetId(rollout::target_id(self.aws, id).await);
+        };
         let (plan, target) = tokio::join!(
             hook::plan_of_group(self.aws, environment, &service.application, &service.group),
-            service.target(self.aws, &self.about.deployment_id),
+            service.target(self.aws, id),
         );
-        Some(Asked { plan, target })
+        Early::OfService(service.clone(), plan, target)
     }
 
     /// The bake asks whether the watch was there. If the question fails, it asks once more and says why.
@@ -188,15 +193,17 @@ impl Visit<'_> {
         &mut self,
         environment: &Environment,
         deployment: Deployment,
-        asked: Option<Asked>,
+        early: Early,
     ) -> Result<Release, Fault> {
-        let (plan, rollout) = if let (Some(asked), Some(service)) = (asked, &self.known.service) {
-            (asked.plan, asked.target.and_then(|target| service.rollout(&deployment, &target)))
-        } else {
-            tokio::join!(
-                hook::plan(self.aws, environment, &deployment),
-                rollout::discover(self.aws, &deployment, None, None),
-            )
+        let (plan, rollout) = match early {
+            Early::OfService(service, plan, target) => {
+                (plan, target.and_then(|target| service.rollout(&deployment, &target)))
+            }
+            Early::TargetId(target_id) => {
+                tokio::join!(hook::plan(self.aws, environment, &deployment), async {
+                    rollout::discover(self.aws, &deployment, None, target_id?.as_deref()).await
+                })
+            }
         };
         let (plan, source) = plan?;
         // From here on the policy's rules hold, whatever happens next.

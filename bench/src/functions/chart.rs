@@ -78,7 +78,7 @@ fn draw(area: &Area, results: &Results, function: &str, (title, latency_ms, figu
     chart
         .configure_mesh()
         .disable_y_mesh()
-        .max_light_lines(0)
+        .light_line_style(WHITE.mix(0.0))
         .x_labels(6)
         .label_style(("sans-serif", 16))
         .y_labels(bars.len().max(1))

@@ -11,8 +11,11 @@ use super::entry::{calls_of, event, path, spec};
 use super::{LOAD, Place, ROUND_TRIPS, TELLING_MS, TIMED};
 use crate::commands::serve;
 
-/// Calls that may follow one another in a look of the watch.
+/// Calls that may follow one another in a look of the watch, and in the first one, which finds out what is slow.
 const ROUND_TRIPS_OF_A_LOOK: usize = 2;
+const ROUND_TRIPS_OF_THE_FIRST_LOOK: usize = 3;
+/// And at a stage of ECS. It is answered by what the function returns: as many in all as a hook of CodeDeploy with its report.
+const ROUND_TRIPS_OF_A_STAGE: usize = ROUND_TRIPS + 1;
 /// The function that looks while traffic shifts.
 const WATCH: &str = "watch";
 /// The function of ECS's stages.
@@ -55,16 +58,23 @@ pub async fn paths(place: &Place) -> Result<Vec<Calls>> {
         paths.push(one(place, function, function, &event(place, function)?, ROUND_TRIPS).await?.0);
     }
     // before-allow-traffic tells the watch what the service is, and each look the next one; the sample does not.
-    let (found_out, answer) =
-        one(place, WATCH, "watch, not told of the service", &event(place, WATCH)?, ROUND_TRIPS).await?;
-    let look = one(place, WATCH, "watch, a look", &answer, ROUND_TRIPS_OF_A_LOOK).await?.0;
-    paths.extend([found_out, look]);
+    let told = one(place, WATCH, WATCH, &event(place, WATCH)?, ROUND_TRIPS).await?.1;
+    let mut first = told.clone();
+    if let Some(first) = first.as_object_mut() {
+        first.remove("usually_slow");
+    }
+    for (name, event, limit) in [
+        ("watch, the first look", first, ROUND_TRIPS_OF_THE_FIRST_LOOK),
+        ("watch, a later look", told, ROUND_TRIPS_OF_A_LOOK),
+    ] {
+        paths.push(one(place, WATCH, name, &event, limit).await?.0);
+    }
     Ok(paths)
 }
 
 async fn of_stage(place: &Place, stage: &str) -> Result<Calls> {
     let event = event(place, &format!("ecs-{stage}"))?;
-    Ok(one(place, ECS, &format!("{ECS}, {stage}"), &event, ROUND_TRIPS).await?.0)
+    Ok(one(place, ECS, &format!("{ECS}, {stage}"), &event, ROUND_TRIPS_OF_A_STAGE).await?.0)
 }
 
 /// The calls of one invocation, and its answer.
