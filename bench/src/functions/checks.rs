@@ -53,7 +53,7 @@ pub fn checks(results: &Results) -> Vec<Check> {
             Ratio::AtLeast(3.0),
         ),
         zip(results),
-        round_trips(results),
+        in_sequence(results),
     ]
 }
 
@@ -114,7 +114,8 @@ fn zip(results: &Results) -> Check {
     check("6. zip file: less than 4 MB", asked)
 }
 
-fn round_trips(results: &Results) -> Check {
+/// Whether not too many calls of AWS follow one another.
+pub fn in_sequence(results: &Results) -> Check {
     let timed = results.programs.iter().filter(|program| program.subject == Subject::Ours);
     let asked = timed.map(|program| &program.path).chain(&results.others).map(|path: &Path| {
         let Path { name, round_trips, limit, .. } = path;

@@ -8,7 +8,7 @@ mod statistics;
 mod tables;
 
 pub use chart::chart;
-pub use checks::checks;
+pub use checks::{checks, in_sequence};
 pub use results::{Cell, Path, Program, Results, Run, Subject, deflated};
 pub use statistics::{Interval, Spread, round_trips};
 pub use tables::{calls, programs, runs};

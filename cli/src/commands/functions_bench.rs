@@ -3,6 +3,7 @@
 mod entry;
 mod others;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,6 +49,9 @@ pub struct Arguments {
     /// Processes of each function, subject and latency; the checks are meant for 20 and more
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// Measure no times: count the calls of each stage in one invocation, and write them here, by stage and action
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["runs", "without_peers", "svg", "json"])]
+    calls: Option<PathBuf>,
     /// Leave Node and Python out, which bench/peers/install installs the libraries of
     #[arg(long)]
     without_peers: bool,
@@ -61,13 +65,16 @@ pub struct Arguments {
 
 /// Measures; false when something does not hold that must. `found` tells the project's folder and that of the binaries.
 pub async fn run(found: impl FnOnce() -> Result<(PathBuf, PathBuf)>, arguments: &Arguments) -> Result<bool> {
-    if !arguments.without_peers {
+    if !arguments.without_peers && arguments.calls.is_none() {
         installed(&crate::functions::project()?)?;
     }
     let (project, binaries) = found()?;
     let account = Account::start(&serve::spec(&project, &binaries, 0)).await?;
     let meter = Meter::start(account.services.clone()).await.context("failed to start the meter")?;
     let place = Place { account, meter, project, binaries };
+    if let Some(file) = &arguments.calls {
+        return counted(&place, file).await;
+    }
     let results = measured(&place, arguments).await?;
     let checks = functions::checks(&results);
     show::line("\nmedian [lower quarter, upper quarter] of the processes");
@@ -87,6 +94,22 @@ pub async fn run(found: impl FnOnce() -> Result<(PathBuf, PathBuf)>, arguments: 
         write(file, &all.to_string())?;
     }
     Ok(checks.iter().all(Check::holds))
+}
+
+/// Counts the calls of each stage; false where too many of them follow one another.
+async fn counted(place: &Place, file: &Path) -> Result<bool> {
+    let paths = [others::timed_paths(place).await?, others::paths(place).await?].concat();
+    let results = Results { others: paths, ..Results::default() };
+    show::line(&functions::calls(&results).to_string());
+    let check = functions::in_sequence(&results);
+    tell(&check);
+    let mut counts: BTreeMap<&str, BTreeMap<&str, u32>> = BTreeMap::new();
+    for path in &results.others {
+        let of_stage = counts.entry(&path.name).or_default();
+        path.calls.iter().for_each(|action| *of_stage.entry(action).or_default() += 1);
+    }
+    write(file, &serde_json::to_string_pretty(&counts)?)?;
+    Ok(check.holds())
 }
 
 /// Fails with what to do when the peers' libraries are not there.

@@ -16,6 +16,8 @@ const ROUND_TRIPS_OF_A_LOOK: usize = 2;
 const ROUND_TRIPS_OF_THE_FIRST_LOOK: usize = 3;
 /// And at a stage of ECS. It is answered by what the function returns: as many in all as a hook of CodeDeploy with its report.
 const ROUND_TRIPS_OF_A_STAGE: usize = ROUND_TRIPS + 1;
+/// And with traffic on green: each call finds out anew what is slow.
+const ROUND_TRIPS_OF_A_JUDGED_STAGE: usize = ROUND_TRIPS_OF_A_STAGE + 1;
 /// The function that looks while traffic shifts.
 const WATCH: &str = "watch";
 /// The function of ECS's stages.
@@ -38,7 +40,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// little more. Only then does a look judge, and a bake of no length end at its first look.
 const DATA_IS_IN: Duration = Duration::from_secs(25);
 
-/// The calls of each, in one invocation of a new process.
+/// The calls of each function that has peers, in one invocation of a new process.
+pub async fn timed_paths(place: &Place) -> Result<Vec<Calls>> {
+    place.meter.set_latency(Duration::from_millis(TELLING_MS));
+    let mut paths = Vec::new();
+    for (function, waits_at) in serve::WAITING.into_iter().filter(|(name, _)| TIMED.contains(name)) {
+        let _site = serve::waiting(&place.project, &place.account, function, waits_at, &LOAD).await?;
+        paths.push(one(place, function, function, &event(place, function)?, ROUND_TRIPS).await?.0);
+    }
+    Ok(paths)
+}
+
+/// The calls of each of the others, in one invocation of a new process.
 pub async fn paths(place: &Place) -> Result<Vec<Calls>> {
     place.meter.set_latency(Duration::from_millis(TELLING_MS));
     let (mut sites, mut paths) = (Vec::new(), Vec::new());
@@ -47,12 +60,15 @@ pub async fn paths(place: &Place) -> Result<Vec<Calls>> {
     }
     let (deployment, _site) = serve::waiting_ecs(&place.account, &LOAD).await?;
     for stage in BEFORE_THE_SHIFT {
-        paths.push(of_stage(place, stage).await?);
+        paths.push(of_stage(place, stage, &Value::Null, ROUND_TRIPS_OF_A_STAGE).await?.0);
     }
     shift(place, &deployment).await?;
     tokio::time::sleep(DATA_IS_IN).await;
+    let mut details = Value::Null;
     for stage in AFTER_THE_SHIFT {
-        paths.push(of_stage(place, stage).await?);
+        let (path, answer) = of_stage(place, stage, &details, ROUND_TRIPS_OF_A_JUDGED_STAGE).await?;
+        details = answer["hookDetails"].clone();
+        paths.push(path);
     }
     for function in ["before-install", "after-install", "after-allow-traffic"] {
         paths.push(one(place, function, function, &event(place, function)?, ROUND_TRIPS).await?.0);
@@ -72,9 +88,13 @@ pub async fn paths(place: &Place) -> Result<Vec<Calls>> {
     Ok(paths)
 }
 
-async fn of_stage(place: &Place, stage: &str) -> Result<Calls> {
-    let event = event(place, &format!("ecs-{stage}"))?;
-    Ok(one(place, ECS, &format!("{ECS}, {stage}"), &event, ROUND_TRIPS_OF_A_STAGE).await?.0)
+/// A stage of ECS, which hands the details of the answer before on.
+async fn of_stage(place: &Place, stage: &str, details: &Value, limit: usize) -> Result<(Calls, Value)> {
+    let mut event = event(place, &format!("ecs-{stage}"))?;
+    if !details.is_null() {
+        event["hookDetails"] = details.clone();
+    }
+    one(place, ECS, &format!("{ECS}, {stage}"), &event, limit).await
 }
 
 /// The calls of one invocation, and its answer.
