@@ -275,7 +275,6 @@ fn cheaper(counts: &Counts, assumed: &Assumptions) -> String {
     let base = of_rollout(&bill, assumed);
     let [shift, baking] = of_a_minute(counts, assumed);
     let half = Assumptions { memory_gb: assumed.memory_gb / 2.0, ..*assumed };
-    let durations = bill.custom_metrics.iter().filter(|metric| metric.starts_with("Duration ")).count();
     let mut table = table(["change", "saves in a canary of 15 minutes"]);
     let mut row = |what: String, saved: Usd| {
         let share = 100.0 * saved.0 / base.total().0;
@@ -291,13 +290,6 @@ fn cheaper(counts: &Counts, assumed: &Assumptions) -> String {
         "`metrics.look_every: 2m`, which a policy may say today: half of the looks, and a regression is seen a minute later"
             .to_owned(),
         (base.metrics + base.transitions) * 0.5,
-    );
-    row(
-        format!(
-            "no metric Duration: {durations} of {} custom metrics, while rollouts are rare",
-            bill.custom_metrics.len()
-        ),
-        Usd(of_custom_metrics(&bill, 1.0).0 * durations as f64 / bill.custom_metrics.len().max(1) as f64),
     );
     table.to_string()
 }

@@ -10,13 +10,13 @@ use crate::verdict::Verdict;
 /// The namespace of all of them.
 const NAMESPACE: &str = "Shiftgate";
 
-/// The line that makes CloudWatch Logs count a verdict, and how long it took.
-pub fn verdict(about: &About, verdict: &Verdict, duration_ms: u64, now: Timestamp) -> Value {
-    let metrics = json!([{"Name": "Verdicts", "Unit": "Count"}, {"Name": "Duration", "Unit": "Seconds"}]);
+/// The line that makes CloudWatch Logs count a verdict. How long it took is in the verdict's own line: AWS bills each metric for
+/// each hour in which it has a value.
+pub fn verdict(about: &About, verdict: &Verdict, now: Timestamp) -> Value {
+    let metrics = json!([{"Name": "Verdicts", "Unit": "Count"}]);
     let mut line = counted(about, &["Stage", "Outcome"], &metrics, now);
     line["Outcome"] = json!(verdict.outcome);
     line["Verdicts"] = 1.into();
-    line["Duration"] = (duration_ms as f64 / 1000.0).into();
     line
 }
 

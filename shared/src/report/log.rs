@@ -28,7 +28,7 @@ pub fn verdict(about: &About, verdict: &Verdict, duration_ms: u64) -> Evidence {
         "stage": about.stage.name(),
         "markdown": markdown(&evidence),
     }));
-    line(&counters::verdict(about, verdict, duration_ms, now));
+    line(&counters::verdict(about, verdict, now));
     evidence
 }
 
