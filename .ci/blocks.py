@@ -230,16 +230,17 @@ class Documents:
                 yield 1, f"{name}: a job has runs-on and steps, each of which has either run or uses"
 
     def event(self, text: str, value: dict):
-        """A pattern for EventBridge where all values are lists; otherwise an event, as one of events/ is."""
+        """A pattern for EventBridge where all values are lists; otherwise an event, as a sample is."""
         if isinstance(value["detail-type"], list):
             head = "Resources:\n  Rule:\n    Type: AWS::Events::Rule\n    Properties:\n      EventPattern:\n"
             whole = head + textwrap.indent(text, " " * 8)
             yield from ((line - head.count("\n"), what) for line, what in self.template(whole, cfn.parse(whole)))
             return
-        samples = [json.loads(path.read_text()) for path in Path("events").glob("*.json")]
+        files = [*Path("events").glob("*.json"), Path("docs/verdict-event.json")]
+        samples = [json.loads(path.read_text()) for path in files]
         same = [each for each in samples if each.get("detail-type") == value["detail-type"]]
         if not any(each.keys() >= value.keys() and each["source"] == value["source"] for each in same):
-            yield 1, f"no file of events/ is a sample of {value['detail-type']} with these keys"
+            yield 1, f"neither events/ nor docs/verdict-event.json has a sample of {value['detail-type']} with these keys"
         if value["source"] == "shiftgate":
             yield from schema("verdict-event", value["detail"])
 
