@@ -123,6 +123,7 @@ struct Known {
 }
 
 /// What was asked together with the deployment.
+#[expect(clippy::large_enum_variant, reason = "there is one, on its way from one call to the next")]
 enum Early {
     /// Of a known service all that is needed.
     OfService(Service, Result<(Plan, Source), Fault>, Result<EcsTarget, Fault>),
