@@ -217,8 +217,8 @@ async fn try_all(stage: Stage, release: &Release) -> Vec<Tried> {
 }
 
 /// Tries the actions of this function alone: one function serves all stages of ECS.
-pub async fn of_this_function(release: &Release, stage: Stage) -> Vec<Finding> {
-    vec![finding(&[(stage.function().to_owned(), try_all(stage, release).await)])]
+pub async fn of_this_function(release: &Release, stage: Stage) -> Result<Vec<Finding>, Fault> {
+    Ok(vec![finding(&[(stage.function().to_owned(), try_all(stage, release).await)])])
 }
 
 /// Tries the actions of this function and, through its siblings, those of all others.

@@ -5,7 +5,8 @@ use aws_sdk_cloudwatch::types::{AlarmType, StateValue};
 use crate::aws;
 use crate::fault::{Fault, FaultKind};
 use crate::hook::Release;
-use crate::verdict::{Finding, Outcome};
+use crate::readiness;
+use crate::verdict::{Finding, Findings, Outcome};
 
 /// IAM action, for faults.
 const ACTION: &str = "cloudwatch:DescribeAlarms";
@@ -14,9 +15,15 @@ const NAME: &str = "alarms";
 /// Alarm names that one call takes.
 const NAMES_PER_CALL: usize = 100;
 
-/// The same while traffic shifts, and after: only if the policy names alarms, since CodeDeploy and ECS act on the deployment's own.
-pub async fn alarms_of_policy(release: &Release) -> Result<Vec<Finding>, Fault> {
-    if release.plan.alarms.is_empty() { Ok(Vec::new()) } else { alarms(release).await }
+/// Before anything is started: no alarm rings, there is an old version to go back to, and the functions have their
+/// permissions.
+pub async fn may_start(
+    release: &Release,
+    permissions: impl Future<Output = Result<Vec<Finding>, Fault>>,
+) -> Findings {
+    let (alarms, old_version, permissions) =
+        tokio::join!(alarms(release), readiness::blue_is_healthy(release), permissions);
+    Findings::new().and("alarms", alarms).and("old version", old_version).and("permissions", permissions)
 }
 
 /// The alarms of the deployment group and of the policy must exist and not be in ALARM.
@@ -58,6 +65,11 @@ pub async fn alarms(release: &Release) -> Result<Vec<Finding>, Fault> {
     }
     understood(&states)?;
     Ok(vec![finding(&wanted, &states)])
+}
+
+/// The same while traffic shifts, and after: only if the policy names alarms, since CodeDeploy and ECS act on the deployment's own.
+pub async fn alarms_of_policy(release: &Release) -> Result<Vec<Finding>, Fault> {
+    if release.plan.alarms.is_empty() { Ok(Vec::new()) } else { alarms(release).await }
 }
 
 /// A state that is none of the three says nothing about the service.

@@ -3,24 +3,13 @@
 use lambda_runtime::Error;
 use shiftgate::event::Stage;
 use shiftgate::hook::{self, Ended};
-use shiftgate::verdict::Findings;
-use shiftgate::{permissions, preflight, readiness};
+use shiftgate::{permissions, preflight};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     // The policy has been validated by the time the recipe runs.
     hook::serve(Stage::BeforeInstall, async |release, _| {
-        let (alarms, old_version, permissions) = tokio::join!(
-            preflight::alarms(release),
-            readiness::blue_is_healthy(release),
-            permissions::of_all_stages(release),
-        );
-        Ended::Findings(
-            Findings::new()
-                .and("alarms", alarms)
-                .and("old version", old_version)
-                .and("permissions", permissions),
-        )
+        Ended::Findings(preflight::may_start(release, permissions::of_all_stages(release)).await)
     })
     .await
 }

@@ -17,13 +17,8 @@ async fn main() -> Result<(), Error> {
             Ok(Step::Done(Findings::new().and("alarms", preflight::alarms(release).await)))
         }
         At::PreScaleUp => {
-            let (alarms, old_version, permissions) = tokio::join!(
-                preflight::alarms(release),
-                readiness::blue_is_healthy(release),
-                permissions::of_this_function(release, Stage::Ecs(call.stage)),
-            );
-            let findings = Findings::new().and("alarms", alarms).and("old version", old_version);
-            Ok(Step::Done(findings.and("permissions", Ok(permissions))))
+            let permissions = permissions::of_this_function(release, Stage::Ecs(call.stage));
+            Ok(Step::Done(preflight::may_start(release, permissions).await))
         }
         At::PostScaleUp | At::TestTrafficShift => {
             Ok(Step::Done(Findings::new().and("readiness", readiness::green_is_ready(release).await)))
