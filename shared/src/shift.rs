@@ -32,14 +32,16 @@ pub async fn look(
     let rules = release.plan.rules;
     // The watch looks again in a minute. ECS acts on what one call finds.
     let patience = if about.stage == Stage::Watch { Patience::InPassing } else { Patience::Full };
+    // Alone: what is timed must not wait for what is worked out.
+    let smoke = smoke::still_answers(release).await;
     let span = Span { shift: began, from: began, until: Timestamp::MAX };
     let gates = &release.plan.traffic;
     let (findings, read) = {
         let release = &*release;
         // An outage is acted on even while metrics cannot be read.
         let is_enough = |findings: &Findings| findings.end_it(rules);
-        beside(at_this_moment(release, patience), is_enough, traffic::read(release, &[(gates, span)], now))
-            .await
+        let at_this_moment = async { at_this_moment(release, patience).await.and("smoke", smoke) };
+        beside(at_this_moment, is_enough, traffic::read(release, &[(gates, span)], now)).await
     };
     let Some(read) = read.filter(|_| !findings.end_it(rules)) else {
         return Ok(Look { findings, ends: true });
@@ -56,12 +58,9 @@ pub async fn look(
     Ok(Look { findings, ends })
 }
 
-/// What shows without metrics: whether green runs, whether an alarm rings, whether green answers.
+/// What shows without metrics: whether green runs, and whether an alarm rings.
 async fn at_this_moment(release: &Release, patience: Patience) -> Findings {
-    let (runs, alarms, smoke) = tokio::join!(
-        readiness::green_still_runs(release, patience),
-        preflight::alarms_of_policy(release),
-        smoke::still_answers(release),
-    );
-    Findings::new().and("readiness", runs).and("alarms", alarms).and("smoke", smoke)
+    let (runs, alarms) =
+        tokio::join!(readiness::green_still_runs(release, patience), preflight::alarms_of_policy(release),);
+    Findings::new().and("readiness", runs).and("alarms", alarms)
 }
