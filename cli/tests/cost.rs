@@ -6,7 +6,7 @@ mod lab;
 
 use shiftgate_bench::cost::counts::Counts;
 use shiftgate_bench::cost::rollouts::{SHORT, Way, ways};
-use shiftgate_lab::world::{self, Metered};
+use shiftgate_lab::world::{self, Used};
 
 use lab::common::{binaries, project};
 
@@ -30,13 +30,13 @@ fn near(what: &str, played: usize, counted: usize, by: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_counts_are_those_of_a_rollout() {
     let way = ways().into_iter().find(|way| way.name == SHORT).unwrap();
-    let (played, bill) = world::meter(&way.scenario(SPEED), &project(), binaries()).await.unwrap();
+    let (played, bill) = world::bill(&way.scenario(SPEED), &project(), binaries()).await.unwrap();
     assert!(played.released, "{played:?}");
     let bill = Way::at_the_pace_of_aws(bill, SPEED);
     let counted = Counts::read(include_str!("../../bench/counts.json")).unwrap().of(SHORT);
     // A machine that is busy with something else may lose a look, or make one more.
     near("transitions", bill.transitions, counted.transitions, TRANSITIONS_OF_A_LOOK + 1);
-    let names = |functions: &std::collections::BTreeMap<String, Metered>| -> Vec<String> {
+    let names = |functions: &std::collections::BTreeMap<String, Used>| -> Vec<String> {
         functions.keys().cloned().collect()
     };
     assert_eq!(names(&bill.functions), names(&counted.functions));

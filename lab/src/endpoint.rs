@@ -101,13 +101,18 @@ impl Endpoint {
     /// Starts to answer.
     pub fn start(services: Arc<Services>, listener: TcpListener) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        // Without TCP_NODELAY every answer would seem to take 40 ms.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let router = Router::new().fallback(answer).with_state(services);
-        let mut task = JoinSet::new();
-        task.spawn(async move { drop(axum::serve(listener, router).await) });
-        Ok(Self { address, _task: task })
+        Ok(Self { address, _task: serve(listener, router) })
     }
+}
+
+/// Serves until the set is dropped. Only a listener that broke ends it before; whoever calls then runs into a time limit.
+pub(crate) fn serve(listener: TcpListener, router: Router) -> JoinSet<()> {
+    // Without TCP_NODELAY every answer would seem to take 40 ms.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    let mut task = JoinSet::new();
+    task.spawn(async move { drop(axum::serve(listener, router).await) });
+    task
 }
 
 /// How a request and its answer are written.

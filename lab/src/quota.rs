@@ -67,6 +67,7 @@ pub fn fresh_account(assumed: Assumed) -> Vec<Quota> {
         codedeploy("CodeDeploy GetDeployment", &["codedeploy:GetDeployment"]),
         codedeploy("CodeDeploy GetDeploymentGroup", &["codedeploy:GetDeploymentGroup"]),
         codedeploy("CodeDeploy GetDeploymentTarget", &["codedeploy:GetDeploymentTarget"]),
+        codedeploy("CodeDeploy ListDeploymentTargets", &["codedeploy:ListDeploymentTargets"]),
         codedeploy("CodeDeploy StopDeployment", &["codedeploy:StopDeployment"]),
         codedeploy("CodeDeploy PutLifecycleEvent...", &["codedeploy:PutLifecycleEventHookExecutionStatus"]),
         quota("SSM GetParameter(s)", &["ssm:GetParameter*"], 40.0, 40.0, "documented, for both together"),

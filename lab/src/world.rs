@@ -1,8 +1,8 @@
 //! Plays a scenario: starts an account with one service, deploys its new version, lets happen what the file says, and
 //! holds what came of it against what was expected.
 
+mod bill;
 mod happen;
-mod meter;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -26,8 +26,8 @@ use crate::scenario::{self, Event, Expect, Scenario};
 use crate::site::{self, Site, SiteSpec};
 use crate::traffic::Stats;
 use crate::underway::{Happening, Happenings, Moment, Underway};
+pub use bill::{Bill, Used, bill};
 use happen::{Happen, is_now};
-pub use meter::{Bill, Metered, meter};
 
 /// Longest play; a scenario that is not over by then has hung.
 const LONGEST: Duration = Duration::from_mins(6);

@@ -7,15 +7,16 @@ mod on_demand;
 use std::error::Error;
 use std::time::Duration;
 
-use self::clock::AwsClock;
-use self::complete::CompleteXml;
-use self::on_demand::http_client;
-use crate::fault::{Fault, FaultKind};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_codedeploy::config::retry::{RetryPartition, TokenBucket};
+
+use self::clock::AwsClock;
+use self::complete::CompleteXml;
+use self::on_demand::http_client;
+use crate::fault::{Fault, FaultKind};
 
 /// Longest wait for a connection.
 pub(crate) const CONNECT: Duration = Duration::from_secs(3);

@@ -1,4 +1,4 @@
-//! May this release start: no alarm is ringing.
+//! May this release start: no alarm is ringing, and whatever else must be there before anything is started.
 
 use aws_sdk_cloudwatch::types::{AlarmType, StateValue};
 

@@ -20,7 +20,7 @@ pub mod tables;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use shiftgate_lab::world::{Bill, Metered};
+use shiftgate_lab::world::{Bill, Used};
 
 use self::prices::{
     ALARM_METRIC, CUSTOM_METRIC, DASHBOARD, EVENT, HOURS_OF_A_MONTH, KMS_KEY, LAMBDA_REQUEST, LAMBDA_TIME,
@@ -126,7 +126,7 @@ impl std::ops::Add for Cost {
 }
 
 /// Seconds of a function in which it does something, all invocations together.
-pub fn working_seconds(function: &Metered, assumed: &Assumptions) -> f64 {
+pub fn working_seconds(function: &Used, assumed: &Assumptions) -> f64 {
     let services: BTreeSet<&str> =
         function.calls.keys().map(|action| action.split(':').next().unwrap_or(action)).collect();
     let connections = services.len() * function.invocations;
@@ -138,7 +138,7 @@ pub fn working_seconds(function: &Metered, assumed: &Assumptions) -> f64 {
 }
 
 /// What a function costs.
-pub fn of_function(function: &Metered, assumed: &Assumptions) -> Cost {
+pub fn of_function(function: &Used, assumed: &Assumptions) -> Cost {
     let invocations = function.invocations as f64;
     let bytes = function.log_bytes as f64
         + invocations * assumed.platform_bytes
@@ -232,8 +232,8 @@ mod tests {
     }
 
     /// Two invocations, one of them cold; three calls to two services; 100 s of waiting.
-    fn function() -> Metered {
-        Metered {
+    fn function() -> Used {
+        Used {
             invocations: 2,
             cold_starts: 1,
             waited_seconds: 100.0,

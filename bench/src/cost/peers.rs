@@ -51,13 +51,13 @@ pub fn canary_month() -> Usd {
 
 #[cfg(test)]
 mod tests {
-    use shiftgate_lab::world::Metered;
+    use shiftgate_lab::world::Used;
 
     use super::*;
 
     #[test]
     fn hooks_alone_cost_neither_the_watch_nor_transitions() {
-        let hook = Metered { invocations: 1, cold_starts: 1, waited_seconds: 100.0, ..Metered::default() };
+        let hook = Used { invocations: 1, cold_starts: 1, waited_seconds: 100.0, ..Used::default() };
         let functions = ["after-install", "watch", "publish"].map(|name| (name.to_owned(), hook.clone()));
         let bill = Bill { functions: functions.into(), transitions: 50, ..Bill::default() };
         let node = Hooks { language: "Node", memory_mb: 512.0, init: Duration::from_secs(2) };

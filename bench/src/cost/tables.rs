@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
-use shiftgate_lab::world::Metered;
+use shiftgate_lab::world::Used;
 
 use super::counts::Counts;
 use super::prices::{ALL, LAMBDA_TIME, LAMBDA_TIME_X86, METRIC_READ, TRANSITION, Usd};
@@ -165,8 +165,7 @@ fn side_by_side(counts: &Counts, assumed: &Assumptions) -> String {
     ]);
     for way in WAYS {
         let bill = counts.of(way);
-        let sum =
-            |of: fn(&shiftgate_lab::world::Metered) -> f64| bill.functions.values().map(of).sum::<f64>();
+        let sum = |of: fn(&shiftgate_lab::world::Used) -> f64| bill.functions.values().map(of).sum::<f64>();
         table.add_row([
             way.to_owned(),
             format!("{:.0}", sum(|function| function.invocations as f64)),
@@ -217,8 +216,7 @@ fn months(counts: &Counts, assumed: &Assumptions) -> String {
 /// What one more of something costs in a rollout, in the order of the table.
 fn grows(counts: &Counts, assumed: &Assumptions) -> [(&'static str, Usd); 5] {
     let cost = |way| of_rollout(&counts.of(way), assumed).total().0;
-    let sum =
-        |way, of: fn(&Metered) -> usize| counts.of(way).functions.values().map(of).sum::<usize>() as f64;
+    let sum = |way, of: fn(&Used) -> usize| counts.of(way).functions.values().map(of).sum::<usize>() as f64;
     let metrics = |way| sum(way, |function| function.metrics);
     let requests = |way| sum(way, |function| function.smoke_requests);
     let base = cost(CANARY);

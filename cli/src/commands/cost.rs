@@ -78,7 +78,7 @@ async fn count(project: &Path, binaries: &Path, speed: u32, jobs: usize) -> Resu
         let (project, binaries, places) = (project.to_owned(), binaries.to_owned(), Arc::clone(&places));
         playing.spawn(async move {
             let _place = places.acquire_owned().await;
-            let (played, bill) = world::meter(&way.scenario(speed), &project, &binaries).await?;
+            let (played, bill) = world::bill(&way.scenario(speed), &project, &binaries).await?;
             let why = played.decision().map_or("", |verdict| verdict.reason.as_str());
             ensure!(played.released, "{} was not released: {} {why}", way.name, played.status);
             anyhow::Ok((way.name.to_owned(), Way::at_the_pace_of_aws(bill, speed)))

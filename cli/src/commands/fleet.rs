@@ -21,8 +21,8 @@ const MOST_INTERVALS: f64 = 2.0;
 const LATE: f64 = 0.25;
 /// Seconds of a call in the simulation: what a call within a region takes, with what a function does around it.
 const CALL: f64 = 0.03;
-/// Metric values of a look: an hour and some minutes of the gates' series, and an hour of the slowest requests.
-const VALUES_OF_A_LOOK: f64 = 14.0 * 65.0 + 2.0 * 60.0;
+/// Metric values of a look: an hour and some minutes of the gates' series.
+const VALUES_OF_A_LOOK: f64 = 14.0 * 65.0;
 /// Values of metrics younger than three hours that `GetMetricData` gives an account in a second.
 const VALUES_PER_SECOND: f64 = 180_000.0;
 

@@ -11,11 +11,11 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
-    serve::ListenerExt,
 };
-use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Request, function_arn};
+use crate::endpoint::{self, Endpoint};
 
 /// Lambda's limit for an answer, in bytes.
 const ANSWER_LIMIT: usize = 6 * 1024 * 1024;
@@ -79,15 +79,9 @@ impl RuntimeApi {
         let (events, events_receiver) = mpsc::unbounded_channel();
         let (told_sender, told) = mpsc::unbounded_channel();
         let ends = Ends { events: events_receiver.into(), told: told_sender };
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = Endpoint::bind(0).await?;
         let address = listener.local_addr()?;
-        // Without TCP_NODELAY every call would seem to take 40 ms.
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let mut server = JoinSet::new();
-        server.spawn(async move {
-            // Only a listener that broke ends this; the process then fails by its timeout.
-            let _ = axum::serve(listener, router(Arc::new(ends))).await;
-        });
+        let server = endpoint::serve(listener, router(Arc::new(ends)));
         Ok(Self { address, events, told, _server: server })
     }
 }

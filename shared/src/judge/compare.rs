@@ -247,6 +247,7 @@ impl Process {
         }
         let [blue, green] = [pair.blue, pair.green].map(|count| count.unwrap_or(Count { of: 0.0, bad: 0.0 }));
         let mut seen: Option<(f64, Likelihood, Likelihood)> = None;
+        let log_onset = onset.ln();
         for world in &mut self.worlds {
             let noise = world.noise;
             // Worlds of one belief come one after the other and share its likelihoods.
@@ -259,13 +260,8 @@ impl Process {
                         self.lattice.likelihood(green, noise, self.furthest),
                     )),
                 };
-            let log_onset = onset.ln();
-            world.see(
-                (blue_seen, green_seen),
-                (&self.regressions, log_onset),
-                self.tolerated,
-                self.pass_below,
-            );
+            let regressions = (self.regressions.as_slice(), log_onset);
+            world.see((blue_seen, green_seen), regressions, self.tolerated, self.pass_below);
             if self.ignore_below > 0.0 && green.of > 0.0 {
                 world.care(green, self.ignore_below, onset);
             }

@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bill {
     /// What each function did, by the name of its binary.
-    pub functions: BTreeMap<String, Metered>,
+    pub functions: BTreeMap<String, Used>,
     /// State transitions of the watch's loop.
     pub transitions: usize,
     /// Metrics that the logs made, as `NAME DIMENSION=VALUE ..`.
@@ -42,7 +42,7 @@ pub struct Bill {
 
 /// What one function did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Metered {
+pub struct Used {
     /// Invocations, questions about permissions among them.
     pub invocations: usize,
     /// Invocations that had to start a process.
@@ -61,7 +61,7 @@ pub struct Metered {
     pub log_bytes: usize,
 }
 
-impl Metered {
+impl Used {
     /// Calls to AWS of all actions.
     pub fn round_trips(&self) -> usize {
         self.calls.values().sum()
@@ -70,7 +70,7 @@ impl Metered {
 
 /// Plays a scenario and counts. In minutes of 60 seconds and without a policy this takes as long as on AWS, and all is as there;
 /// in shorter ones the seconds that functions wait are the lab's. Verdicts are handed over to `publish`, as by the template.
-pub async fn meter(scenario: &Scenario, project: &Path, binaries: &Path) -> Result<(Played, Bill)> {
+pub async fn bill(scenario: &Scenario, project: &Path, binaries: &Path) -> Result<(Played, Bill)> {
     let minute = scenario.minute();
     let account = Account::start(&AccountSpec {
         pace: Pace { minute, hook_timeout: minute * 60 },
@@ -107,9 +107,9 @@ pub async fn meter(scenario: &Scenario, project: &Path, binaries: &Path) -> Resu
         .map(|(name, binary)| {
             let lines: Vec<_> = lines.iter().filter(|(_, line)| line.function == *name).collect();
             let calls: Vec<&Call> = calls.iter().filter(|call| call.caller == *binary).collect();
-            (binary.clone(), metered(&lines, &calls, &arrivals))
+            (binary.clone(), used(&lines, &calls, &arrivals))
         })
-        .filter(|(_, metered)| metered.invocations > 0)
+        .filter(|(_, used)| used.invocations > 0)
         .collect();
     Ok((played, Bill { functions, transitions, custom_metrics }))
 }
@@ -125,7 +125,7 @@ async fn listen(mut lines: Receiver<LogLine>, heard: Arc<Mutex<Vec<(Timestamp, L
     }
 }
 
-fn metered(lines: &[&(Timestamp, LogLine)], calls: &[&Call], arrivals: &[Timestamp]) -> Metered {
+fn used(lines: &[&(Timestamp, LogLine)], calls: &[&Call], arrivals: &[Timestamp]) -> Used {
     let begins = |(_, line): &&&(Timestamp, LogLine)| line.line.starts_with("START RequestId: ");
     let report = |line: &LogLine| line.line.starts_with("REPORT RequestId: ");
     let of_lambda = |line: &LogLine| {
@@ -137,7 +137,7 @@ fn metered(lines: &[&(Timestamp, LogLine)], calls: &[&Call], arrivals: &[Timesta
     for call in calls {
         *counted.entry(call.action.clone()).or_default() += 1;
     }
-    Metered {
+    Used {
         invocations: lines.iter().filter(begins).count(),
         cold_starts: lines
             .iter()
@@ -237,9 +237,8 @@ mod tests {
         ];
         // One before, two within, one between two invocations.
         let arrivals = [at(-5), at(20), at(120_500), at(100_000)];
-        let counted =
-            metered(&lines.iter().collect::<Vec<_>>(), &calls.iter().collect::<Vec<_>>(), &arrivals);
-        let expected = Metered {
+        let counted = used(&lines.iter().collect::<Vec<_>>(), &calls.iter().collect::<Vec<_>>(), &arrivals);
+        let expected = Used {
             invocations: 2,
             cold_starts: 1,
             waited_seconds: 60.0,
