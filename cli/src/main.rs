@@ -62,6 +62,9 @@ enum Command {
         /// Scenarios at the same time
         #[arg(long, default_value_t = 4)]
         jobs: usize,
+        /// Play what did not end as it must so many times more; the judge may err, by chance, as often as its policy lets it
+        #[arg(long, default_value_t = 0, conflicts_with = "doubts")]
+        retries: usize,
         /// Play each in this way of deploying, whatever the file says; with "all", print a table of all ways
         #[arg(long, value_enum, value_name = "WAY")]
         way: Option<Ways>,
@@ -270,11 +273,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         }
         Command::Report(arguments) => commands::report::run(&arguments),
         Command::Run { list_doubts: true, .. } => Ok(commands::doubts::list()),
-        Command::Run { scenarios, json, jobs, way, doubt, doubts, record, list_doubts: false } => {
+        Command::Run { scenarios, json, jobs, retries, way, doubt, doubts, record, list_doubts: false } => {
             let doubts = commands::doubts::named(&doubts)?;
             let (project, binaries) = found()?;
             let way = way.map(Ways::chosen);
-            let how = commands::scenarios::How { json, jobs, record, choices: doubt };
+            let how = commands::scenarios::How { json, jobs, retries, record, choices: doubt };
             match way {
                 _ if !doubts.is_empty() => {
                     commands::doubts::run(&project, &binaries, &scenarios, &doubts, jobs).await

@@ -15,6 +15,9 @@ pub async fn run(project: &Path, binaries: &Path, files: &[PathBuf], how: &How) 
     if how.jobs == 0 {
         bail!("--jobs must be at least 1");
     }
+    if how.retries > 0 {
+        bail!("--retries is not for `--way all`, which tells what came of each the first time");
+    }
     let mut scenarios: Vec<(String, Scenario)> = Vec::new();
     for file in files {
         let scenario = how.read(file)?;

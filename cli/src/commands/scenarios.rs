@@ -23,6 +23,8 @@ pub(super) struct Outcome {
     /// The policy, if it is not the built-in one.
     policy: Option<Value>,
     pub(super) played: Result<Played>,
+    /// What came of it the times before, where it was played again.
+    before: Vec<String>,
 }
 
 impl Outcome {
@@ -32,6 +34,10 @@ impl Outcome {
             Ok(played) => played.differences(&self.expect),
             Err(error) => vec![format!("{error:#}")],
         }
+    }
+
+    fn is_good(&self) -> bool {
+        self.differences().is_empty()
     }
 }
 
@@ -50,6 +56,8 @@ pub struct How {
     pub json: bool,
     /// Scenarios at the same time.
     pub jobs: usize,
+    /// How often a scenario is played again that did not end as it must.
+    pub retries: usize,
     /// Where recordings go.
     pub record: Option<PathBuf>,
     /// Answers to what nobody has confirmed about AWS, other than those of the files.
@@ -85,23 +93,51 @@ pub async fn run(
             None => show::error(&format!("{} does not apply to this way of deploying", name(file))),
         }
     }
-    let results = play_all(project, binaries, scenarios, how.jobs, |outcome| {
-        record(outcome, how.record.as_deref())?;
-        if !how.json {
-            let mark = if outcome.differences().is_empty() { "as expected" } else { "NOT AS EXPECTED" };
-            show::line(&format!("{:<36} {mark}", outcome.name));
+    let mut results = play(project, binaries, scenarios.clone(), how).await?;
+    for _ in 0..how.retries {
+        let again: Vec<usize> = (0..results.len()).filter(|index| !results[*index].is_good()).collect();
+        let once_more = again.iter().map(|index| scenarios[*index].clone()).collect();
+        for (index, mut outcome) in again.into_iter().zip(play(project, binaries, once_more, how).await?) {
+            let before = &results[index];
+            outcome.before = [before.before.clone(), vec![before.differences().join("; ")]].concat();
+            results[index] = outcome;
         }
-        Ok(())
-    })
-    .await?;
-    let good = results.iter().filter(|result| result.differences().is_empty()).count();
+    }
+    let good = results.iter().filter(|result| result.is_good()).count();
     if how.json {
         show::line(&serde_json::to_string_pretty(&results.iter().map(to_json).collect::<Vec<_>>())?);
     } else {
         show::line(&format!("\n{}", table(&results)));
+        // Once more at the end, which is the part of a log that people see.
+        for result in &results {
+            for before in &result.before {
+                show::error(&format!("{}, which was played again: {before}", result.name));
+            }
+            for difference in result.differences() {
+                show::error(&format!("{}: {difference}", result.name));
+            }
+        }
         show::line(&format!("\n{good} passed, {} failed", results.len() - good));
     }
     Ok(good == results.len())
+}
+
+/// Plays scenarios, saves what is to be recorded of each, and tells how it ended.
+async fn play(
+    project: &Path,
+    binaries: &Path,
+    scenarios: Vec<(String, Scenario)>,
+    how: &How,
+) -> Result<Vec<Outcome>> {
+    play_all(project, binaries, scenarios, how.jobs, |outcome| {
+        record(outcome, how.record.as_deref())?;
+        if !how.json {
+            let mark = if outcome.is_good() { "as expected" } else { "NOT AS EXPECTED" };
+            show::line(&format!("{:<36} {mark}", outcome.name));
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Plays scenarios, so many at the same time; tells each outcome when it is there, and all of them in order at the end.
@@ -121,7 +157,7 @@ pub(super) async fn play_all(
             let (sender, _) = mpsc::unbounded_channel();
             let played = world::play(&scenario, &project, &binaries, sender).await;
             let expect = scenario.expect.unwrap_or_default();
-            (index, Outcome { name, expect, policy: scenario.policy, played })
+            (index, Outcome { name, expect, policy: scenario.policy, played, before: Vec::new() })
         });
     }
     let mut results = Vec::new();
@@ -212,8 +248,9 @@ fn table(results: &[Outcome]) -> Table {
 fn to_json(result: &Outcome) -> Value {
     json!({
         "scenario": result.name,
-        "as_expected": result.differences().is_empty(),
+        "as_expected": result.is_good(),
         "differences": result.differences(),
+        "before": result.before,
         "played": result.played.as_ref().ok(),
     })
 }
