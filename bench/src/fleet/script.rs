@@ -1,4 +1,5 @@
-//! What the functions call, one call after the other: those that are made at once use as much of a quota. Held against the real ones by `bench fleet`, which prints both counts.
+//! What the functions call, one call after the other: those that are made at once use as much of a quota. Held against the real
+//! ones by `bench fleet`, which prints both counts.
 
 use super::ATTEMPTS;
 
