@@ -1,10 +1,9 @@
 //! An AWS account, as the credentials in the environment show it. Only calls that read.
 
 use anyhow::anyhow;
-use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use jiff::Timestamp;
-use shiftgate::aws::Aws;
+use shiftgate::aws::{self, Aws};
 use shiftgate::fault::{Fault, FaultKind};
 
 /// Attempts of a call: reading many pages of a log soon meets the account's quota of five such calls a second.
@@ -20,8 +19,8 @@ pub struct Account {
 
 impl Account {
     /// The account and region that the environment names.
-    pub async fn from_environment() -> Self {
-        let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    pub fn from_environment() -> Self {
+        let config = aws::configuration();
         let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS);
         let patient = config.to_builder().retry_config(retries).build();
         Self { aws: Aws::new(&config), logs: aws_sdk_cloudwatchlogs::Client::new(&patient) }

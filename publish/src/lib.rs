@@ -21,7 +21,7 @@ use self::send::Publisher;
 /// Runs the function until Lambda stops it.
 pub async fn serve() -> Result<(), Error> {
     telemetry::start();
-    let publisher = Publisher::new(&aws::configuration().await, &Environment::read());
+    let publisher = Publisher::new(&aws::configuration(), &Environment::read());
     lambda_runtime::run(service_fn(async |event: LambdaEvent<LogsEvent>| {
         handle(&publisher, event).await.map_err(Error::from)
     }))

@@ -2,20 +2,22 @@
 
 mod clock;
 mod complete;
-mod on_demand;
+mod configuration;
+mod http;
 
 use std::error::Error;
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::SdkConfig;
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_codedeploy::config::retry::{RetryPartition, TokenBucket};
 
 use self::clock::AwsClock;
 use self::complete::CompleteXml;
-use self::on_demand::http_client;
+pub use self::configuration::configuration;
+pub use self::http::http_client;
 use crate::fault::{Fault, FaultKind};
 
 /// Longest wait for a connection.
@@ -76,8 +78,8 @@ macro_rules! client {
 
 impl Aws {
     /// Clients from the process's environment, as Lambda sets it.
-    pub async fn from_environment() -> Self {
-        Self::with(configuration().await)
+    pub fn from_environment() -> Self {
+        Self::with(configuration())
     }
 
     /// Clients from any configuration, with our time limits and retries.
@@ -117,11 +119,7 @@ impl Aws {
     }
 }
 
-/// The configuration of any client of AWS in a function: from the process's environment, with our time limits and retries.
-pub async fn configuration() -> SdkConfig {
-    limited(&aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()).load().await)
-}
-
+/// With our time limits, retries and HTTP client.
 fn limited(config: &SdkConfig) -> SdkConfig {
     let mut builder = config
         .to_builder()

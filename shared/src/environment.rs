@@ -36,8 +36,9 @@ pub struct Environment {
     pub timeout: Option<Duration>,
 }
 
+/// A variable that is set to something.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 

@@ -75,7 +75,7 @@ where
     R: AsyncFn(&mut Release, &HookEvent) -> Ended,
 {
     telemetry::start();
-    let aws = Aws::from_environment().await;
+    let aws = Aws::from_environment();
     let environment = Environment::read();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         // Boxed: the nested futures of the SDK calls are deeper than the compiler's limit for one type.

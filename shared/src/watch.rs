@@ -61,7 +61,7 @@ pub async fn begin(release: &Release) -> Result<Vec<Finding>, Fault> {
 /// Runs the watch's function until Lambda stops it.
 pub async fn serve() -> Result<(), Error> {
     telemetry::start();
-    let aws = Aws::from_environment().await;
+    let aws = Aws::from_environment();
     let environment = Environment::read();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let answer = handle(&aws, &environment, &event.payload, event.context.deadline).boxed_local();

@@ -13,5 +13,6 @@ pub fn aws_config(account: &Account) -> aws_config::SdkConfig {
         .sleep_impl(aws_sdk_cloudwatch::config::SharedAsyncSleep::new(
             aws_smithy_async::rt::sleep::TokioSleep::new(),
         ))
+        .http_client(shiftgate::aws::http_client())
         .build()
 }

@@ -41,7 +41,7 @@ where
     R: AsyncFn(&mut Release, &mut Call) -> Result<Step, Fault>,
 {
     telemetry::start();
-    let aws = Aws::from_environment().await;
+    let aws = Aws::from_environment();
     let environment = Environment::read();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         // Boxed: the nested futures of the SDK calls are deeper than the compiler's limit for one type.

@@ -47,7 +47,7 @@ pub async fn read(name: &str, since: Duration, plans: &[&Plan], progress: &mut s
     if plans.iter().any(|other| other.sampling.period != plan.sampling.period) {
         bail!("the policies read metrics in periods of different length: give both the same metrics.period");
     }
-    let aws = Aws::from_environment().await;
+    let aws = Aws::from_environment();
     let service = rollout::service(&aws, application, group).await.map_err(told)?;
     let now = clock::now();
     let from = now.checked_sub(since.min(ASKED)).context("--since is longer ago than there is time")?;

@@ -1,0 +1,49 @@
+//! The configuration of AWS's clients.
+
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_cloudwatch::config::SharedCredentialsProvider;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+
+use super::http::http_client;
+use super::limited;
+use crate::environment;
+
+/// The configuration of any client of AWS, with our time limits and retries: from the environment's variables, as Lambda sets
+/// them, and from nothing else. Profiles, roles to assume and metadata services are what a function has no use for, and the
+/// code that asks them is a tenth of it.
+pub fn configuration() -> SdkConfig {
+    let region = environment::variable("AWS_REGION").or_else(|| environment::variable("AWS_DEFAULT_REGION"));
+    let is_set = |name| environment::variable(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let mut builder = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(region.map(Region::new))
+        .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
+        .http_client(http_client())
+        .service_config(Endpoints)
+        .use_fips(is_set("AWS_USE_FIPS_ENDPOINT"))
+        .use_dual_stack(is_set("AWS_USE_DUALSTACK_ENDPOINT"));
+    builder.set_endpoint_url(endpoint(""));
+    limited(&builder.build())
+}
+
+/// Endpoints of single services, as the SDK asks for them: `AWS_ENDPOINT_URL_CODEDEPLOY`.
+#[derive(Debug)]
+struct Endpoints;
+
+impl LoadServiceConfig for Endpoints {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        if key.env() != "AWS_ENDPOINT_URL" {
+            return None;
+        }
+        endpoint(&format!("_{}", key.service_id().to_uppercase().replace([' ', '-'], "_")))
+    }
+}
+
+fn endpoint(of: &str) -> Option<String> {
+    let ignored = environment::variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
+    if ignored.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return None;
+    }
+    environment::variable(&format!("AWS_ENDPOINT_URL{of}"))
+}
