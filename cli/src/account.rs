@@ -1,6 +1,7 @@
 //! An AWS account, as the credentials in the environment show it. Only calls that read.
 
 use anyhow::anyhow;
+use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use jiff::Timestamp;
 use shiftgate::aws::{self, Aws};
@@ -19,8 +20,9 @@ pub struct Account {
 
 impl Account {
     /// The account and region that the environment names.
-    pub fn from_environment() -> Self {
-        let config = aws::configuration();
+    pub async fn from_environment() -> Self {
+        let config =
+            aws_config::defaults(BehaviorVersion::latest()).http_client(aws::http_client()).load().await;
         let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS);
         let patient = config.to_builder().retry_config(retries).build();
         Self { aws: Aws::new(&config), logs: aws_sdk_cloudwatchlogs::Client::new(&patient) }

@@ -12,7 +12,9 @@ use crate::budget::Budget;
 use crate::carry;
 use crate::clock;
 use crate::environment::Environment;
-use crate::event::{DeploymentId, Duty, ExecutionId, HookEvent, Look, Next, PermissionQuestion, Stage};
+use crate::event::{
+    DeploymentId, Duty, ExecutionId, HookEvent, LifecycleStage, Look, Next, PermissionQuestion, Stage,
+};
 use crate::fault::{Fault, FaultKind};
 use crate::hook::{self, Release};
 use crate::metrics::{self, Query, Window};
@@ -53,7 +55,7 @@ enum Action {
     Secrets,
 }
 
-/// What a stage does beyond opening the release, which exercises the reading of deployment, balancer and policy.
+/// What a stage of CodeDeploy does beyond opening the release, which exercises the reading of deployment, balancer and policy.
 fn actions(stage: Stage) -> &'static [Action] {
     match stage {
         Stage::BeforeInstall => &[Action::Report, Action::TargetHealth, Action::Alarms],
@@ -79,8 +81,8 @@ fn actions(stage: Stage) -> &'static [Action] {
             Action::Stop,
             Action::WatchState,
         ],
-        // It answers by what it returns.
-        Stage::Ecs(_) => &[Action::TargetHealth, Action::Alarms, Action::Secrets, Action::Metrics],
+        // Nobody asks it; see `of_ecs_lifecycle`.
+        Stage::Ecs(_) => &[],
     }
 }
 
@@ -101,9 +103,7 @@ impl Action {
     async fn try_it(self, release: &Release) -> Tried {
         let result = match self {
             Self::Report => report_nothing(release).await,
-            Self::TargetHealth => {
-                readiness::targets(&release.aws, release.rollout.blue.target_group.as_ref()).await.map(drop)
-            }
+            Self::TargetHealth => target_health(release).await,
             Self::Alarms => alarms(&release.aws).await,
             Self::Metrics => metrics(release).await,
             Self::Stop => match &release.rollout.last_successful {
@@ -144,6 +144,10 @@ async fn report_nothing(release: &Release) -> Result<(), Fault> {
         execution_id: ExecutionId::from("shiftgate-permission-check"),
     };
     report::put(&release.aws, &event, LifecycleEventStatus::InProgress).await.map(drop)
+}
+
+async fn target_health(release: &Release) -> Result<(), Fault> {
+    readiness::targets(&release.aws, release.rollout.blue.target_group.as_ref()).await.map(drop)
 }
 
 async fn alarms(aws: &Aws) -> Result<(), Fault> {
@@ -216,9 +220,18 @@ async fn try_all(stage: Stage, release: &Release) -> Vec<Tried> {
     join_all(actions(stage).iter().map(|action| action.try_it(release))).await
 }
 
-/// Tries the actions of this function alone: one function serves all stages of ECS.
-pub async fn of_this_function(release: &Release, stage: Stage) -> Result<Vec<Finding>, Fault> {
-    Ok(vec![finding(&[(stage.function().to_owned(), try_all(stage, release).await)])])
+/// Tries what the stages of ECS need: one function serves them all, and answers by what it returns. Named one by one, so that
+/// the calls of other functions are no part of it.
+pub async fn of_ecs_lifecycle(release: &Release, stage: LifecycleStage) -> Result<Vec<Finding>, Fault> {
+    let (targets, alarms, secrets, metrics) =
+        tokio::join!(target_health(release), alarms(&release.aws), secrets(release), metrics(release));
+    let tried = vec![
+        tried(Action::TargetHealth.name(), targets),
+        tried(Action::Alarms.name(), alarms),
+        secrets,
+        tried(Action::Metrics.name(), metrics),
+    ];
+    Ok(vec![finding(&[(Stage::Ecs(stage).function().to_owned(), tried)])])
 }
 
 /// Tries the actions of this function and, through its siblings, those of all others.

@@ -35,7 +35,7 @@ pub struct Arguments {
 pub async fn run(arguments: &Arguments) -> Result<bool> {
     let Arguments { name, stack, json } = arguments;
     let (first, second) = target::parts(name)?;
-    let account = Account::from_environment();
+    let account = Account::from_environment().await;
     let mut spinner = Spinner::new();
     spinner.say("looking for it");
     let checks = match target::find(&account, first, second).await? {

@@ -46,7 +46,7 @@ pub struct Arguments {
 /// Reads and tells it.
 pub async fn run(arguments: &Arguments) -> Result<bool> {
     let id = DeploymentId::new(&arguments.deployment).map_err(told)?;
-    let account = Account::from_environment();
+    let account = Account::from_environment().await;
     let mut spinner = Spinner::new();
     spinner.say("reading the deployment");
     let story = read(&account, &id, arguments.stack.as_deref(), &mut spinner).await?;

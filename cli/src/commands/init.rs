@@ -113,7 +113,7 @@ async fn asked(
     now: Timestamp,
     spinner: &mut Spinner,
 ) -> Result<Asked> {
-    let account = Account::from_environment();
+    let account = Account::from_environment().await;
     spinner.say("looking for it");
     let (first, second) = name;
     let stack = arguments.stack.as_deref();

@@ -28,7 +28,7 @@ pub struct Arguments {
 /// Reads and prints them, oldest first.
 pub async fn run(arguments: &Arguments) -> Result<bool> {
     let since = ledger::ago(arguments.since)?;
-    let account = Account::from_environment();
+    let account = Account::from_environment().await;
     let mut spinner = Spinner::new();
     let groups = ledger::groups(&account, arguments.stack.as_deref()).await?;
     let read = ledger::read(&account, &groups, r#"{ $.message = "verdict" }"#, since, &mut spinner).await?;

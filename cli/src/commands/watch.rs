@@ -26,7 +26,7 @@ pub struct Arguments {
 /// Follows it to its end; false when it did not go through.
 pub async fn run(arguments: &Arguments) -> Result<bool> {
     let id = DeploymentId::new(&arguments.deployment).map_err(told)?;
-    let account = Account::from_environment();
+    let account = Account::from_environment().await;
     let mut spinner = Spinner::new();
     let mut shown = Shown::default();
     // The log takes some seconds to have the last words.

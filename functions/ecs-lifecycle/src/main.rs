@@ -4,7 +4,7 @@
 use lambda_runtime::Error;
 use shiftgate::carry::Step;
 use shiftgate::ecs::{self, steps};
-use shiftgate::event::{LifecycleStage as At, Stage};
+use shiftgate::event::LifecycleStage as At;
 use shiftgate::smoke::{self, Depth};
 use shiftgate::verdict::Findings;
 use shiftgate::{permissions, preflight, readiness};
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Error> {
             Ok(Step::Done(Findings::new().and("alarms", preflight::alarms(release).await)))
         }
         At::PreScaleUp => {
-            let permissions = permissions::of_this_function(release, Stage::Ecs(call.stage));
+            let permissions = permissions::of_ecs_lifecycle(release, call.stage);
             Ok(Step::Done(preflight::may_start(release, permissions).await))
         }
         At::PostScaleUp | At::TestTrafficShift => {

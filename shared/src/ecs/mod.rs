@@ -26,7 +26,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::hook::{self, Release};
 use crate::policy::load::{self, Source};
 use crate::report::{self, About, Background};
-use crate::rollout;
+use crate::rollout::native;
 use crate::telemetry;
 use crate::verdict::{Answer, Caveat, Finding, Outcome, Rules, Verdict, conclude};
 
@@ -148,7 +148,7 @@ impl<'a> Session<'a> {
             return Ok(given_back());
         }
         let id = self.call.deployment_id()?;
-        let deployment = rollout::deployment(self.aws, &id).await?;
+        let deployment = native::deployment(self.aws, &id).await?;
         self.about.deployment = Some(deployment.clone());
         if deployment.is_rollback {
             return Ok(given_back());
@@ -165,7 +165,7 @@ impl<'a> Session<'a> {
                 _ => hook::plan(self.aws, environment, &deployment).await,
             }
         };
-        let (plan, rollout) = tokio::join!(plan, rollout::discover(self.aws, &deployment, None, None));
+        let (plan, rollout) = tokio::join!(plan, native::discover(self.aws, &deployment));
         let (plan, source) = plan?;
         // From here on the policy's rules hold, whatever happens next.
         self.rules = plan.rules;
@@ -209,7 +209,7 @@ impl<'a> Session<'a> {
     async fn may_be_ending(&self) -> Option<String> {
         let Ok(id) = self.call.deployment_id() else { return self.unless_it_goes_on() };
         let left = self.budget.for_report(clock::now());
-        match tokio::time::timeout(left, rollout::deployment(self.aws, &id)).await {
+        match tokio::time::timeout(left, native::deployment(self.aws, &id)).await {
             Ok(Ok(deployment)) => (deployment.is_rollback || deployment.is_over).then_some(deployment.status),
             _ => self.unless_it_goes_on(),
         }

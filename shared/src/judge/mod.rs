@@ -1,16 +1,12 @@
-//! From series to findings. Pure: the same plan and the same series give the same findings, bit for bit.
+//! From series to findings. Pure: the same plan and the same series give the same findings, bit for bit. The arithmetic
+//! of comparisons is in `shiftgate_judge`.
 
-mod arithmetic;
-pub mod compare;
-mod level;
-pub mod noise;
 mod outage;
-pub mod placebo;
-pub mod power;
 pub mod quantile;
-pub mod series;
 mod threshold;
 mod trial;
+
+pub use shiftgate_judge::{compare, noise, placebo, power, series};
 
 pub use outage::{down_since, outage};
 pub use threshold::{median, threshold};

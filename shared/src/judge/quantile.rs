@@ -5,7 +5,8 @@
 //! while green is as fast as blue, so it reaches k with a chance of at most 1 in k (Ville; Waudby-Smith and Ramdas,
 //! *Estimating means of bounded random variables by betting*). It is the mean of several stakes.
 
-use super::level::log_sum;
+use shiftgate_judge::level::log_sum;
+
 use super::median;
 use crate::verdict::{ByChance, Caveat, Finding, Outcome, Quantity};
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+pub use shiftgate_judge::placebo::Direction;
 
 use super::defaults;
 use super::plan::Faults;
@@ -10,8 +11,6 @@ use super::raw;
 use super::values::Limit;
 use crate::judge::compare::Comparison;
 use crate::verdict::{Quantity, Unit};
-
-pub use super::raw::Direction;
 
 /// One rule over one metric.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
 use serde::de::{self, Deserializer, IntoDeserializer, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use shiftgate_judge::placebo::Direction;
 
 use super::values::{Limit, Share, SlowerThan, Span, Statuses, Times};
 
@@ -259,18 +260,6 @@ pub struct Outage {
     pub at_once_from: Option<u64>,
     /// Only while less than this share of blue's requests is bad: 10% by default.
     pub blue_below: Option<Share>,
-}
-
-/// Which change of a metric is bad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// A rise.
-    Up,
-    /// A fall.
-    Down,
-    /// Either.
-    Any,
 }
 
 /// One rule over one metric. Without a `limit`, `bad` of `of` (or what is `slower_than`) is compared with blue, with a

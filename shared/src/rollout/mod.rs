@@ -3,7 +3,7 @@
 mod deployment;
 mod discover;
 mod function;
-mod native;
+pub mod native;
 pub mod schedule;
 
 use jiff::Timestamp;

@@ -30,7 +30,7 @@ const LINEAR: (f64, i32) = (10.0, 6);
 const HOOK_MINUTES: i32 = 1440;
 
 /// Asks ECS for the deployment.
-pub(super) async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Fault> {
+pub async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deployment, Fault> {
     let found = describe(aws, id).await?;
     let parts = id.service_deployment().ok_or_else(|| not_understood(id, "an ARN"))?;
     let status = found.status.as_ref();
@@ -56,7 +56,7 @@ pub(super) async fn deployment(aws: &Aws, id: &DeploymentId) -> Result<Deploymen
 }
 
 /// Finds out what the deployment deploys.
-pub(super) async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
+pub async fn discover(aws: &Aws, deployment: &Deployment) -> Result<Rollout, Fault> {
     let found = match &deployment.told {
         Told::Ecs(told) => Arc::clone(told),
         Told::CodeDeploy(_) => Arc::new(describe(aws, &deployment.id).await?),

@@ -26,7 +26,7 @@ use shiftgate::traffic::{self, Span};
 use shiftgate::verdict::Quantity;
 use shiftgate::watched::Watch;
 
-use crate::account::told;
+use crate::account::{Account, told};
 use crate::past::{self, ASKED, KEPT};
 use crate::show;
 
@@ -47,7 +47,7 @@ pub async fn read(name: &str, since: Duration, plans: &[&Plan], progress: &mut s
     if plans.iter().any(|other| other.sampling.period != plan.sampling.period) {
         bail!("the policies read metrics in periods of different length: give both the same metrics.period");
     }
-    let aws = Aws::from_environment();
+    let Account { aws, .. } = Account::from_environment().await;
     let service = rollout::service(&aws, application, group).await.map_err(told)?;
     let now = clock::now();
     let from = now.checked_sub(since.min(ASKED)).context("--since is longer ago than there is time")?;

@@ -28,7 +28,8 @@
 //!
 //! What was tried, and figures, are in docs/judging.md.
 
-pub use crate::policy::gates::Direction;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Lengths of the windows before the change whose means the forecast knows, in periods; the last is also that of the
 /// window over which roughness is measured.
@@ -57,6 +58,18 @@ const FEATURES: usize = 6;
 /// The forecast is pulled towards the level of the last hour as if so many placebo times had spoken for it.
 const PULL: f64 = 100.0;
 const DAY_SECONDS: u64 = 86_400;
+
+/// Which change of a metric is bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// A rise.
+    Up,
+    /// A fall.
+    Down,
+    /// Either.
+    Any,
+}
 
 /// A metric before and after a moment.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,8 +1,8 @@
 //! What a rollout can find: the smallest regression that the judge would see, with this traffic and this noise.
 
-use super::compare::{Comparison, Process};
-use super::noise;
-use super::series::{Count, Pair, Past};
+use crate::compare::{Comparison, Process};
+use crate::noise;
+use crate::series::{Count, Pair, Past};
 
 /// The share of rollouts in which a regression of the size that is told is found, as a quantile of the normal law: 80 %.
 const SURE: f64 = 0.8416;

@@ -5,8 +5,8 @@
 //! releases are rolled back. Availability zones tell the two apart, since zones of one colour in one minute are an A/A
 //! experiment. Without zones, or without history, several beliefs are held side by side and the window decides.
 
-use super::level::{Lattice, Motion, STEP};
-use super::series::{Count, Past};
+use crate::level::{Lattice, Motion, STEP};
+use crate::series::{Count, Past};
 
 /// Fewer periods of history than this teach nothing about noise.
 const LEAST_HISTORY: usize = 5;

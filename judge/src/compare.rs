@@ -3,9 +3,9 @@
 //!
 //! The formulas, their sources, and what was tried are in docs/judging.md.
 
-use super::level::{Lattice, Likelihood, Moving, Room, STEP, Track, constant, log_sum};
-use super::noise::{self, Belief, Learned};
-use super::series::{Count, Pair, Past, Series};
+use crate::level::{Lattice, Likelihood, Moving, Room, STEP, Track, constant, log_sum};
+use crate::noise::{self, Belief, Learned};
+use crate::series::{Count, Pair, Past, Series};
 
 /// Probability that a regression, if there is one, begins with the first period; the rest is spread over the others.
 const AT_ONCE: f64 = 0.6;
@@ -447,10 +447,10 @@ mod tests {
         }
     }
 
-    /// shared/tests/golden/evidence.py computes the same with scipy, dense matrices and one onset at a time.
+    /// judge/tests/golden/evidence.py computes the same with scipy, dense matrices and one onset at a time.
     #[test]
     fn the_evidence_is_what_an_independent_computation_gives() {
-        let cases: Value = serde_json::from_str(include_str!("../../tests/golden/evidence.json")).unwrap();
+        let cases: Value = serde_json::from_str(include_str!("../tests/golden/evidence.json")).unwrap();
         let cases = cases.as_array().unwrap();
         assert_eq!(cases.len(), 8);
         for case in cases {

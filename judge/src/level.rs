@@ -6,8 +6,8 @@
 
 use std::ops::Range;
 
-use super::arithmetic;
-use super::series::Count;
+use crate::arithmetic;
+use crate::series::Count;
 
 /// Distance of two levels on the lattice, in natural logarithms: 10 %. Finer lattices found nothing more (a step of
 /// 0.05 gave the same verdicts in the benchmark), since each colour's own noise is never taken to be below 5 %.
