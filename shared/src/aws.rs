@@ -6,6 +6,7 @@ mod configuration;
 mod http;
 
 use std::error::Error;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -38,23 +39,27 @@ const RETRIES_EACH_SECOND: f32 = 0.1;
 /// Pages of one answer that are read: no answer that a look needs is nearly as long.
 const MOST_PAGES: usize = 100;
 
+/// A client that is made when it is first called: an invocation calls some of them only, and making one takes about as long as
+/// a call that is answered at once.
+pub type Lazy<Client> = Arc<LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>>;
+
 /// The clients that the functions use.
 #[derive(Debug, Clone)]
 pub struct Aws {
     /// Deployments, and the report to them.
-    pub codedeploy: aws_sdk_codedeploy::Client,
+    pub codedeploy: Lazy<aws_sdk_codedeploy::Client>,
     /// Metrics and alarms.
-    pub cloudwatch: aws_sdk_cloudwatch::Client,
+    pub cloudwatch: Lazy<aws_sdk_cloudwatch::Client>,
     /// Deployments that ECS carries out itself.
-    pub ecs: aws_sdk_ecs::Client,
+    pub ecs: Lazy<aws_sdk_ecs::Client>,
     /// Listeners, target groups and target health.
-    pub elb: aws_sdk_elasticloadbalancingv2::Client,
+    pub elb: Lazy<aws_sdk_elasticloadbalancingv2::Client>,
     /// Policies and secrets.
-    pub ssm: aws_sdk_ssm::Client,
+    pub ssm: Lazy<aws_sdk_ssm::Client>,
     /// The watch's loop.
-    pub states: aws_sdk_sfn::Client,
+    pub states: Lazy<aws_sdk_sfn::Client>,
     /// The sibling functions.
-    pub lambda: aws_sdk_lambda::Client,
+    pub lambda: Lazy<aws_sdk_lambda::Client>,
     /// The region that the clients call.
     pub region: Option<String>,
     /// AWS's clock beside ours.
@@ -65,15 +70,19 @@ pub struct Aws {
 
 /// A client with the retries that it may make, and with what looks at its answers.
 macro_rules! client {
-    ($sdk:ident, $config:expr, $retries:expr, $clock:expr $(, $interceptor:expr)?) => {
-        $sdk::Client::from_conf(
-            $sdk::config::Builder::from($config)
-                .retry_partition($retries.clone())
-                .interceptor($clock.clone())
-                $(.interceptor($interceptor))?
-                .build(),
-        )
-    };
+    ($sdk:ident, $config:expr, $retries:expr, $clock:expr $(, $interceptor:expr)?) => {{
+        let (config, retries, clock) = ($config.clone(), $retries.clone(), $clock.clone());
+        let make = move || {
+            $sdk::Client::from_conf(
+                $sdk::config::Builder::from(&config)
+                    .retry_partition(retries)
+                    .interceptor(clock)
+                    $(.interceptor($interceptor))?
+                    .build(),
+            )
+        };
+        Arc::new(LazyLock::new(Box::new(make)))
+    }};
 }
 
 impl Aws {
@@ -105,13 +114,13 @@ impl Aws {
         let retries = RetryPartition::custom("checks").token_bucket(budget).build();
         let clock = AwsClock::default();
         Self {
-            codedeploy: client!(aws_sdk_codedeploy, &config, retries, clock),
-            cloudwatch: client!(aws_sdk_cloudwatch, &config, retries, clock),
-            ecs: client!(aws_sdk_ecs, &config, retries, clock),
-            elb: client!(aws_sdk_elasticloadbalancingv2, &config, retries, clock, CompleteXml),
-            ssm: client!(aws_sdk_ssm, &config, retries, clock),
-            states: client!(aws_sdk_sfn, &config, retries, clock),
-            lambda: client!(aws_sdk_lambda, &config, retries, clock),
+            codedeploy: client!(aws_sdk_codedeploy, config, retries, clock),
+            cloudwatch: client!(aws_sdk_cloudwatch, config, retries, clock),
+            ecs: client!(aws_sdk_ecs, config, retries, clock),
+            elb: client!(aws_sdk_elasticloadbalancingv2, config, retries, clock, CompleteXml),
+            ssm: client!(aws_sdk_ssm, config, retries, clock),
+            states: client!(aws_sdk_sfn, config, retries, clock),
+            lambda: client!(aws_sdk_lambda, config, retries, clock),
             region: config.region().map(ToString::to_string),
             clock,
             config,

@@ -10,8 +10,8 @@ use super::limited;
 use crate::environment;
 
 /// The configuration of any client of AWS, with our time limits and retries: from the environment's variables, as Lambda sets
-/// them, and from nothing else. Profiles, roles to assume and metadata services are what a function has no use for, and the
-/// code that asks them is a tenth of it.
+/// them, and from nothing else. A function has no use for profiles, roles to assume and metadata services, and the code
+/// that asks them would be a part of it (docs/measured/binaries.md).
 pub fn configuration() -> SdkConfig {
     let region = environment::variable("AWS_REGION").or_else(|| environment::variable("AWS_DEFAULT_REGION"));
     let is_set = |name| environment::variable(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
@@ -36,8 +36,13 @@ impl LoadServiceConfig for Endpoints {
         if key.env() != "AWS_ENDPOINT_URL" {
             return None;
         }
-        endpoint(&format!("_{}", key.service_id().to_uppercase().replace([' ', '-'], "_")))
+        endpoint(&suffix(key.service_id()))
     }
+}
+
+/// What the variable with a service's endpoint ends with; `id` is the service's in AWS's models.
+fn suffix(id: &str) -> String {
+    format!("_{}", id.to_uppercase().replace(' ', "_"))
 }
 
 fn endpoint(of: &str) -> Option<String> {
@@ -46,4 +51,16 @@ fn endpoint(of: &str) -> Option<String> {
         return None;
     }
     environment::variable(&format!("AWS_ENDPOINT_URL{of}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the SDKs and Tools Reference Guide lists them ("Service-specific endpoints").
+    #[test]
+    fn variables_of_services_are_named_as_for_every_sdk() {
+        assert_eq!(suffix("CodeDeploy"), "_CODEDEPLOY");
+        assert_eq!(suffix("Elastic Load Balancing v2"), "_ELASTIC_LOAD_BALANCING_V2");
+    }
 }
