@@ -46,6 +46,11 @@ pub fn is_of_credentials(fault: &Fault) -> bool {
     REFUSED.iter().any(|code| said.starts_with(code))
 }
 
+/// Whether the credentials are of a profile that needs code which is not part of this program; the SDK says so in words alone.
+fn is_of_a_profile(fault: &Fault) -> bool {
+    fault.source.as_ref().is_some_and(|source| source.to_string().contains("cargo feature"))
+}
+
 /// A fault, for somebody whose own role it is.
 pub fn told(fault: Fault) -> anyhow::Error {
     anyhow!("{}; {}", fault.chain(), hint(&fault))
@@ -56,6 +61,9 @@ pub fn hint(fault: &Fault) -> &str {
     match fault.kind {
         _ if is_of_credentials(fault) => {
             "AWS does not take the credentials of the environment: log in again (such as `aws sso login`), and export them anew: aws configure export-credentials --format env"
+        }
+        _ if is_of_a_profile(fault) => {
+            "this kind of profile (SSO, a credential process) is exported first: eval \"$(aws configure export-credentials --profile NAME --format env)\""
         }
         FaultKind::Denied => "allow it to the role whose credentials the environment has",
         FaultKind::Unavailable => "check AWS_REGION, AWS_ENDPOINT_URL and the credentials in the environment",
@@ -82,6 +90,8 @@ mod tests {
             assert!(is_of_credentials(&of(code)), "{code}");
             assert!(hint(&of(code)).contains("log in again"), "{code}");
         }
+        let of_sso = "ProfileFile provider could not be built: This behavior requires following cargo feature(s) enabled: sso";
+        assert!(hint(&of(of_sso)).contains("export-credentials --profile"));
         let named = of("DeploymentDoesNotExistException: no ExpiredToken");
         assert!(!is_of_credentials(&named) && hint(&named) == "check the name");
     }

@@ -3,6 +3,7 @@
 
 mod account;
 mod commands;
+mod folder;
 mod functions;
 mod ledger;
 mod next;
@@ -201,7 +202,7 @@ enum BenchCommand {
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
     },
-    /// Releases without a pause through processes that are never replaced: does anything grow?
+    /// Releases without a pause through processes that are never replaced, to see whether anything grows
     Soak {
         /// Minutes
         #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]

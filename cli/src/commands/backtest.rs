@@ -156,7 +156,7 @@ fn refuse_to_mix(folder: &Path) -> Result<()> {
 }
 
 fn save(recordings: &[Named], folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    crate::folder::make(folder)?;
     for Named { name, recording } in recordings {
         let file = folder.join(format!("{name}.json"));
         let json = serde_json::to_string(recording)?;

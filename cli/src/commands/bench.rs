@@ -52,9 +52,7 @@ pub fn tell(check: &Check) {
 
 /// Writes a file and the folder that it is in, and says so beside what is printed, which may itself go to a file.
 pub(super) fn write(file: &Path, text: &str) -> Result<()> {
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
-    }
+    crate::folder::of(file)?;
     std::fs::write(file, text).with_context(|| format!("failed to write {}", file.display()))?;
     show::error(&format!("wrote {}", file.display()));
     Ok(())

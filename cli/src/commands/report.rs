@@ -64,8 +64,9 @@ pub fn write(played: &Played, html: &Path) -> Result<bool> {
     Ok(true)
 }
 
-/// Writes a page.
+/// Writes a page, and the folder that it is in.
 pub(super) fn save(evidence: &Evidence, html: &Path) -> Result<()> {
+    crate::folder::of(html)?;
     std::fs::write(html, page(evidence)).with_context(|| format!("failed to write {}", html.display()))
 }
 

@@ -83,7 +83,7 @@ pub async fn run(
         bail!("--jobs must be at least 1");
     }
     if let Some(folder) = &how.record {
-        std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+        crate::folder::make(folder)?;
     }
     let mut scenarios: Vec<(String, Scenario)> = Vec::new();
     for file in files {

@@ -366,6 +366,7 @@ async fn sdk(cloudwatch: CloudWatch) -> Client {
         .region(Region::new(crate::api::REGION))
         .credentials_provider(Credentials::new("lab", "lab", None, None, "lab"))
         .endpoint_url(endpoint)
+        .http_client(shiftgate::aws::http_client())
         .build();
     Client::from_conf(config)
 }

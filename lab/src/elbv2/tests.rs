@@ -82,6 +82,7 @@ fn client(endpoint: &str) -> Client {
         .region(Region::new("eu-west-1"))
         .credentials_provider(Credentials::new("key", "secret", None, None, "lab"))
         .endpoint_url(endpoint)
+        .http_client(shiftgate::aws::http_client())
         .build();
     Client::from_conf(config)
 }
