@@ -1,4 +1,4 @@
-"""The evidence of shared/src/judge/compare.rs, computed another way: scipy's negative binomial, dense transition
+"""The evidence of judge/src/compare.rs, computed another way: scipy's negative binomial, dense transition
 matrices, and every onset of a regression by itself. Writes evidence.json, which a test holds the judge against:
 
     pip install scipy && python3 judge/tests/golden/evidence.py > judge/tests/golden/evidence.json

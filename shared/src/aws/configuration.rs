@@ -14,15 +14,14 @@ use crate::environment;
 /// that asks them would be a part of it (docs/measured/binaries.md).
 pub fn configuration() -> SdkConfig {
     let region = environment::variable("AWS_REGION").or_else(|| environment::variable("AWS_DEFAULT_REGION"));
-    let is_set = |name| environment::variable(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let mut builder = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(region.map(Region::new))
         .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
         .http_client(http_client())
         .service_config(Endpoints)
-        .use_fips(is_set("AWS_USE_FIPS_ENDPOINT"))
-        .use_dual_stack(is_set("AWS_USE_DUALSTACK_ENDPOINT"));
+        .use_fips(is_true("AWS_USE_FIPS_ENDPOINT"))
+        .use_dual_stack(is_true("AWS_USE_DUALSTACK_ENDPOINT"));
     builder.set_endpoint_url(endpoint(""));
     limited(&builder.build())
 }
@@ -46,11 +45,14 @@ fn suffix(id: &str) -> String {
 }
 
 fn endpoint(of: &str) -> Option<String> {
-    let ignored = environment::variable("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
-    if ignored.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+    if is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") {
         return None;
     }
     environment::variable(&format!("AWS_ENDPOINT_URL{of}"))
+}
+
+fn is_true(variable: &str) -> bool {
+    environment::variable(variable).is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 #[cfg(test)]
