@@ -85,7 +85,11 @@ impl Account {
         let quotas = Arc::new(Quotas::default());
         stepfunctions.limit(Arc::clone(&quotas));
         let watch = template.function("watch").context("template.yaml has no watch")?;
-        let substitutions = [("WatchFunctionArn".to_owned(), function_arn(&watch.name))].into();
+        let substitutions = [
+            ("WatchFunctionArn".to_owned(), function_arn(&watch.name)),
+            ("Partition".to_owned(), "aws".to_owned()),
+        ]
+        .into();
         stepfunctions.create(&template.state_machine, &definition, &substitutions)?;
         let roles =
             template.functions.iter().map(|function| (function.binary.clone(), function.role.clone()));

@@ -269,14 +269,25 @@ async fn a_second_delivery_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_wrong_function_at_a_hook_says_so() {
-    let waiting = Waiting::at("AfterAllowTestTraffic").await;
+async fn the_wrong_function_at_a_hook_fails_and_names_the_right_one() {
+    // Before its own event and after it.
+    for (event, wrong, right) in [
+        ("AfterAllowTestTraffic", "before-allow-traffic", "after-allow-test-traffic"),
+        ("AfterAllowTraffic", "after-install", "after-allow-traffic"),
+    ] {
+        let waiting = Waiting::at(event).await;
+        let id = waiting.deploy().await;
+        let answer = answer(&waiting.invoke(wrong, &waiting.payload(&id)).await);
+        assert_eq!(answer["answer"], "Failed", "{answer:#}");
+        let report = answer["report"].as_str().unwrap();
+        assert!(report.contains(&format!("CodeDeploy is at {event}")), "{report}");
+        assert!(report.contains(&format!("name the function {right} at {event}")), "{report}");
+    }
+    let proceed = format!("on_fault: proceed\n{POLICY}");
+    let waiting = Waiting::with("AfterAllowTraffic", &proceed, Duration::from_mins(1)).await;
     let id = waiting.deploy().await;
-    let answer = answer(&waiting.invoke("before-allow-traffic", &waiting.payload(&id)).await);
-    assert!(
-        answer["report"].as_str().unwrap().contains("CodeDeploy is at AfterAllowTestTraffic"),
-        "{answer:#}"
-    );
+    let answer = answer(&waiting.invoke("after-install", &waiting.payload(&id)).await);
+    assert_eq!(answer["answer"], "Succeeded", "the policy decides: {answer:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,6 +51,8 @@ fn domain(region: &str) -> &'static str {
         "console.amazonaws.cn"
     } else if region.starts_with("us-gov-") {
         "console.amazonaws-us-gov.com"
+    } else if region.starts_with("eusc-") {
+        "console.amazonaws-eusc.eu"
     } else {
         "console.aws.amazon.com"
     }
@@ -70,6 +72,7 @@ mod tests {
         assert_eq!(domain("eu-west-1"), "console.aws.amazon.com");
         assert_eq!(domain("cn-north-1"), "console.amazonaws.cn");
         assert_eq!(domain("us-gov-west-1"), "console.amazonaws-us-gov.com");
+        assert_eq!(domain("eusc-de-east-1"), "console.amazonaws-eusc.eu");
     }
 
     #[test]

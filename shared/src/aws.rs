@@ -14,6 +14,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_cloudwatch::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_codedeploy::config::retry::{RetryPartition, TokenBucket};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use self::clock::AwsClock;
 use self::complete::CompleteXml;
@@ -164,36 +165,59 @@ pub(crate) fn limit_pages(action: &str, page: usize) -> Result<(), Fault> {
 }
 
 /// Turns an SDK error into a fault. `action` is the IAM action, `purpose` completes "cannot ...".
-pub fn fault<E, R>(action: &str, purpose: &str, error: SdkError<E, R>) -> Fault
+pub fn fault<E>(action: &str, purpose: &str, error: SdkError<E, HttpResponse>) -> Fault
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-    R: std::fmt::Debug + Send + Sync + 'static,
 {
-    let code = error.code().unwrap_or_default().to_owned();
-    if code.starts_with("AccessDenied") || code == "UnauthorizedOperation" {
+    let kind = match &error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => None,
+        SdkError::ServiceError(refused) => {
+            Some(kind(refused.raw().status().as_u16(), error.code().unwrap_or_default()))
+        }
+        _ => Some(FaultKind::Rejected),
+    };
+    let told = Told::from(&error);
+    if kind == Some(FaultKind::Denied) {
         return Fault::new(
             FaultKind::Denied,
             format!("cannot {purpose}: AWS denies {action}"),
             format!("allow {action} in the function's role"),
         )
-        .because(Told::from(&error));
+        .because(told);
     }
-    let (kind, hint) = match &error {
-        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => (
-            FaultKind::Unavailable,
-            "check that the function reaches AWS: in a VPC it needs a NAT gateway or interface endpoints",
-        ),
-        SdkError::ServiceError(_) if is_throttling(&code) => {
-            (FaultKind::Unavailable, "the account's request rate is spent; it comes back by itself")
+    let hint = match kind {
+        None => "check that the function reaches AWS: in a VPC it needs a NAT gateway or interface endpoints",
+        Some(FaultKind::Unavailable) if is_throttling(error.code().unwrap_or_default()) => {
+            "the account's request rate is spent; it comes back by itself"
         }
-        SdkError::ServiceError(_)
-            if code.contains("Internal") || code.contains("Unavailable") || code.is_empty() =>
-        {
-            (FaultKind::Unavailable, "AWS had a fault; the next attempt may succeed")
+        Some(FaultKind::Unavailable) => "AWS had a fault; the next attempt may succeed",
+        Some(FaultKind::Expired) => {
+            "the credentials are too old: sign in again, or let Lambda start the function anew"
         }
-        _ => (FaultKind::NotFound, "check the name in the message"),
+        Some(FaultKind::NotFound) => "check the name in the message",
+        Some(_) => "AWS does not accept the request; its own words say why",
     };
-    Fault::new(kind, format!("cannot {purpose} ({action})"), hint).because(Told::from(&error))
+    Fault::new(kind.unwrap_or(FaultKind::Unavailable), format!("cannot {purpose} ({action})"), hint)
+        .because(told)
+}
+
+/// What an error of AWS is, by its HTTP status and its code. Services have codes of their own for the same fault
+/// (`ServerException` of ECS, `ServiceException` of Lambda), so the status decides before the code does.
+fn kind(status: u16, code: &str) -> FaultKind {
+    // Some errors of the query protocol have no `Exception` at their end.
+    let code = code.strip_suffix("Exception").unwrap_or(code);
+    match code {
+        "ExpiredToken" | "TokenRefreshRequired" => FaultKind::Expired,
+        "AccessDenied" | "UnauthorizedOperation" => FaultKind::Denied,
+        "RequestTimeout" | "SlowDown" | "" => FaultKind::Unavailable,
+        _ if status >= 500 || status == 429 || status == 408 => FaultKind::Unavailable,
+        _ if is_throttling(code) || code.contains("Internal") || code.contains("Unavailable") => {
+            FaultKind::Unavailable
+        }
+        _ if code.starts_with("AccessDenied") => FaultKind::Denied,
+        _ if code.contains("NotFound") || code.contains("DoesNotExist") => FaultKind::NotFound,
+        _ => FaultKind::Rejected,
+    }
 }
 
 fn is_throttling(code: &str) -> bool {
@@ -227,4 +251,42 @@ fn last_source(error: &dyn Error) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_what_its_status_says_and_then_what_its_code_says() {
+        for (status, code, expected) in [
+            // Of AWS's own making, whatever it is called.
+            (500, "ServerException", FaultKind::Unavailable),
+            (500, "ServiceException", FaultKind::Unavailable),
+            (502, "ResourceNotReadyException", FaultKind::Unavailable),
+            (502, "ENINotReadyException", FaultKind::Unavailable),
+            (503, "SlowDown", FaultKind::Unavailable),
+            (400, "SlowDown", FaultKind::Unavailable),
+            (400, "RequestTimeout", FaultKind::Unavailable),
+            (408, "RequestTimeoutException", FaultKind::Unavailable),
+            (429, "Anything", FaultKind::Unavailable),
+            (400, "ThrottlingException", FaultKind::Unavailable),
+            (400, "", FaultKind::Unavailable),
+            (400, "InternalFailure", FaultKind::Unavailable),
+            (403, "ExpiredToken", FaultKind::Expired),
+            (403, "ExpiredTokenException", FaultKind::Expired),
+            (400, "AccessDeniedException", FaultKind::Denied),
+            (403, "AccessDenied", FaultKind::Denied),
+            (403, "UnauthorizedOperation", FaultKind::Denied),
+            (400, "DeploymentDoesNotExistException", FaultKind::NotFound),
+            (400, "TargetGroupNotFound", FaultKind::NotFound),
+            (400, "ParameterNotFound", FaultKind::NotFound),
+            // Whatever is not known is AWS's to explain.
+            (400, "InvalidParameterException", FaultKind::Rejected),
+            (400, "ConflictException", FaultKind::Rejected),
+            (400, "SomethingOfTomorrow", FaultKind::Rejected),
+        ] {
+            assert_eq!(kind(status, code), expected, "{status} {code}");
+        }
+    }
 }

@@ -348,7 +348,13 @@ impl Look {
     /// Reads the state machine's input; further fields are ignored.
     pub fn parse(event: &Value) -> Result<Self, Fault> {
         let look = Self::deserialize(object(event)?).map_err(|error| unusable(error.to_string()))?;
-        DeploymentId::new(&look.deployment_id)?;
+        let id = DeploymentId::new(&look.deployment_id)?;
+        if id.service_deployment().is_some() != (look.duty == Duty::Rolling) {
+            return Err(unusable(format!(
+                "the duty {:?} is not one for the deployment {id}: a service deployment of ECS is watched as rolling, and nothing else is",
+                look.duty
+            )));
+        }
         if look.duty == Duty::Bake && look.execution_id.is_none() {
             return Err(unusable("a bake needs an execution_id to report under"));
         }

@@ -14,6 +14,10 @@ pub enum FaultKind {
     Denied,
     /// Something that must exist does not, or is not as expected.
     NotFound,
+    /// AWS does not accept the request, for a reason that is not known here: its own words are with the fault.
+    Rejected,
+    /// The credentials are too old. New ones come with the next start of a function, or with a sign-in.
+    Expired,
     /// AWS did not answer, or asked to come back later.
     Unavailable,
     /// The invocation's time is spent.
@@ -40,7 +44,7 @@ pub struct Fault {
 impl FaultKind {
     /// Whether a later attempt may succeed without anybody changing anything.
     pub fn may_heal(self) -> bool {
-        matches!(self, Self::Unavailable | Self::OutOfTime)
+        matches!(self, Self::Unavailable | Self::OutOfTime | Self::Expired)
     }
 }
 

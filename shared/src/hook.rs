@@ -27,13 +27,17 @@ use crate::rollout::{self, Controller, Deployment, Rollout, Service};
 use crate::smoke::Secrets;
 use crate::telemetry;
 use crate::traffic::UsuallySlow;
-use crate::verdict::{Caveat, Finding, Findings, Outcome, Rules, Verdict, conclude};
+use crate::verdict::{Finding, Findings, Outcome, Rules, Verdict, conclude};
 use crate::watched::{self, Watch};
 
 /// Time that a recipe needs after the release is open: it is opened no more when there is less.
 const FOR_THE_RECIPE: Duration = Duration::from_mins(2);
 /// Pause before a release is opened once more; the SDK has paused before.
 const COME_BACK: Duration = Duration::from_secs(5);
+
+/// CodeDeploy's states of lifecycle events have settled after this, and are asked for so often until then.
+const STATES_SETTLE: Duration = Duration::from_secs(20);
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// All that a recipe works with: the deployment, what it deploys, and how it is to be gated.
 #[derive(Debug)]
@@ -106,8 +110,7 @@ where
     }
     let event = HookEvent::parse(event).inspect_err(|fault| report::failure(stage, None, fault))?;
     let about = About::new(stage, event.deployment_id.clone(), environment);
-    let mut session =
-        Session { about, rules: environment.rules(), caveats: Vec::new(), aws, environment, budget };
+    let mut session = Session { about, rules: environment.rules(), aws, environment, budget };
     let ended = within(budget, session.run(recipe, &event)).await;
     let verdict = match ended {
         Ok(Ended::HandedOver(execution)) => return Ok(report::handed_over(&session.about, &execution)),
@@ -121,7 +124,6 @@ where
 struct Session<'a> {
     about: About,
     rules: Rules,
-    caveats: Vec<Caveat>,
     aws: &'a Aws,
     environment: &'a Environment,
     budget: Budget,
@@ -140,7 +142,7 @@ impl Session<'_> {
             )];
             return Ok(Ended::Findings(Findings::new().and("rollback", Ok(found))));
         };
-        self.cross_check(&release.rollout);
+        self.cross_check(&mut release).await?;
         self.about.began = release.rollout.in_progress().and_then(|event| event.started);
         self.about.background = Some(Background::of(&release));
         let ended = recipe(&mut release, event).await;
@@ -193,19 +195,29 @@ impl Session<'_> {
         watched::ask(self.aws, self.environment, &self.about.deployment_id).await.unwrap_or_default()
     }
 
-    /// A function that serves another hook than the one in progress is wired wrongly in the AppSpec.
-    fn cross_check(&mut self, rollout: &Rollout) {
-        if let Some(event) =
-            rollout.in_progress().filter(|event| event.name != self.about.stage.lifecycle_event())
-        {
-            self.caveats.push(Caveat::StageMismatch { in_progress: event.name.clone() });
+    /// A function that is asked at another hook than its own checks what nobody asked for, and leaves out what was: the
+    /// AppSpec names the wrong one. Nobody has confirmed that CodeDeploy tells a new state at once, so an event before its own
+    /// may be over in a moment.
+    async fn cross_check(&self, release: &mut Release) -> Result<(), Fault> {
+        let stage = self.about.stage;
+        let until = clock::now().saturating_add(STATES_SETTLE).unwrap_or(Timestamp::MAX);
+        loop {
+            let Some(other) =
+                release.rollout.in_progress().filter(|event| event.name != stage.lifecycle_event())
+            else {
+                return Ok(());
+            };
+            let may_settle = release.rollout.comes_before(&other.name, stage.lifecycle_event());
+            if !may_settle || clock::now() > until {
+                return Err(misplaced(stage, &other.name));
+            }
+            tokio::time::sleep(SETTLING).await;
+            rollout::refresh(&release.aws, &release.deployment, &mut release.rollout).await?;
         }
     }
 
     fn conclude(&self, findings: Vec<Finding>) -> Verdict {
-        let mut verdict = conclude(findings, self.rules);
-        verdict.caveats.extend(self.caveats.iter().cloned());
-        verdict
+        conclude(findings, self.rules)
     }
 }
 
@@ -247,6 +259,24 @@ impl Release {
         let settled = self.deployment.controller == Controller::CodeDeploy;
         settled.then(|| Service::of(&self.deployment, &self.rollout)).flatten()
     }
+}
+
+fn misplaced(stage: Stage, in_progress: &str) -> Fault {
+    let belongs =
+        Stage::ALL.into_iter().find(|other| *other != Stage::Watch && other.lifecycle_event() == in_progress);
+    let hint = belongs.map_or_else(
+        || format!("no function of Shiftgate serves {in_progress}: take it out of the AppSpec's hooks"),
+        |belongs| format!("name the function {} at {in_progress} in the AppSpec", belongs.function()),
+    );
+    Fault::new(
+        FaultKind::Event,
+        format!(
+            "{} serves {}, and CodeDeploy is at {in_progress}",
+            stage.function(),
+            stage.lifecycle_event()
+        ),
+        hint,
+    )
 }
 
 /// Every gate must be one that CloudWatch can be asked about this rollout.

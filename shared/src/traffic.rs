@@ -194,7 +194,7 @@ pub(crate) async fn read_counts(
     window: &Window,
 ) -> Result<SeriesSet, Fault> {
     let read = metrics::read(&release.aws, queries, window).await;
-    let refused = matches!(&read, Err(fault) if fault.kind == FaultKind::NotFound);
+    let refused = matches!(&read, Err(fault) if fault.kind == FaultKind::Rejected);
     if !refused || !queries.iter().any(Query::is_trimmed_count) {
         return read;
     }

@@ -210,11 +210,6 @@ pub enum Caveat {
         /// CloudWatch's own words.
         message: String,
     },
-    /// The deployment's state names another hook than the one that this function serves.
-    StageMismatch {
-        /// The lifecycle event that is in progress.
-        in_progress: String,
-    },
     /// Something in the event was not as expected.
     Unreadable {
         /// What, and where.
@@ -292,10 +287,6 @@ impl fmt::Display for Caveat {
             ),
             Self::NoBlue => f.write_str("blue had no data; the comparison with it was not made"),
             Self::PartialData { message } => write!(f, "CloudWatch answered in part: {message}"),
-            Self::StageMismatch { in_progress } => write!(
-                f,
-                "CodeDeploy is at {in_progress}; check that the AppSpec names the right function for each hook"
-            ),
             Self::Unreadable { what } => write!(f, "the event from ECS is not as expected: {what}"),
             Self::NotClearYet { check, why } => write!(f, "{check} was not clear yet: {why}"),
             Self::AlreadyEnding { status } => write!(

@@ -258,6 +258,10 @@ impl Visit<'_> {
             }
             Ok(Seen::Soon(after)) => return Ok((Next::Again, Some(after))),
             Ok(Seen::Findings(findings)) => findings.into(),
+            Err(fault) if self.about.deployment.is_none() && look.duty != Duty::Bake => {
+                report::look_failed(&self.about, &fault);
+                return Ok((self.unread(&fault), None));
+            }
             Err(fault) => {
                 report::look_failed(&self.about, &fault);
                 // One throttled look is no reason to roll back; the last hook judges the whole window again. What
@@ -275,6 +279,24 @@ impl Visit<'_> {
             (Some(execution_id), Duty::Bake) => self.report(execution_id, &verdict).await,
             _ => self.roll_back(&verdict).await,
         }
+    }
+
+    /// What was not read may be anybody's deployment, or none at all: it is never stopped. It is asked for again where
+    /// that can help; else the watch ends, and the hook after the shift judges the whole window.
+    fn unread(&self, fault: &Fault) -> Next {
+        if fault.may_heal() {
+            return Next::Again;
+        }
+        let unread = Fault::new(
+            fault.kind,
+            format!(
+                "deployment {} was not read: it is not stopped, and no longer watched",
+                self.about.deployment_id
+            ),
+            "see the failure before this one; the function may read the deployments that the stack's parameters name",
+        );
+        report::failure(Stage::Watch, Some(&self.about), &unread);
+        Next::Done
     }
 
     /// The bake's report, in place of the hook that handed it over.
@@ -313,7 +335,7 @@ impl Visit<'_> {
     }
 
     async fn roll_back(&self, verdict: &Verdict) -> Result<(Next, Option<Duration>), Fault> {
-        let goes_on = self.about.deployment.as_ref().is_none_or(|deployment| !deployment.is_over);
+        let goes_on = self.about.deployment.as_ref().is_some_and(|deployment| !deployment.is_over);
         if verdict.answer == Answer::Failed
             && goes_on
             && let Err(fault) = self.stop().await

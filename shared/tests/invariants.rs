@@ -103,6 +103,31 @@ fn nothing_in_the_library_or_the_functions_knows_the_lab() {
 }
 
 #[test]
+fn what_is_deployed_names_no_partition() {
+    // China, GovCloud and the European sovereign cloud have partitions of their own; a fixed one fails there at run time.
+    let read = |file: &str| fs::read_to_string(project().join(file)).unwrap();
+    let (template, machine) = (read("template.yaml"), read("statemachine/watch.asl.json"));
+    let code = ["shared/src", "publish/src", "report/src", "functions"].into_iter().flat_map(sources);
+    let files = code.chain([
+        ("template.yaml".to_owned(), template.clone()),
+        ("statemachine/watch.asl.json".to_owned(), machine.clone()),
+    ]);
+    for (file, text) in files {
+        for fixed in ["arn:aws:", "arn:aws-cn:", "arn:aws-us-gov:", "arn:aws-eusc:"] {
+            assert!(!text.contains(fixed), "{file} has the partition of `{fixed}` only");
+        }
+    }
+    // What the state machine leaves open, the template puts in.
+    let open: Vec<&str> =
+        machine.split("${").skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name).collect();
+    assert!(open.contains(&"Partition"), "{open:?}");
+    for name in open {
+        assert!(template.contains(&format!("        {name}: !")), "template.yaml puts nothing in for {name}");
+    }
+    assert!(template.contains("Partition: !Ref AWS::Partition"));
+}
+
+#[test]
 fn a_panic_can_still_be_reported() {
     // cargo-lambda makes a panic abort where the profile says nothing.
     let manifest = fs::read_to_string(project().join("Cargo.toml")).unwrap();

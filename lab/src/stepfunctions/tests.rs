@@ -52,7 +52,10 @@ async fn call(machines: &Arc<StateMachines>, operation: &str, body: Value) -> Re
 }
 
 async fn start(machines: &Arc<StateMachines>, definition: &str, input: &Value) -> String {
-    let functions = BTreeMap::from([("WatchFunctionArn".to_owned(), "watch".to_owned())]);
+    let functions = BTreeMap::from(
+        [("WatchFunctionArn", "watch"), ("Partition", "aws")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
     let arn = machines.create("machine", definition, &functions).unwrap();
     let request = json!({"stateMachineArn": arn, "input": input.to_string()});
     call(machines, "StartExecution", request).await.unwrap()["executionArn"].as_str().unwrap().to_owned()

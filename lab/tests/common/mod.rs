@@ -99,6 +99,24 @@ impl Waiting {
         Self { account, site, event, execution }
     }
 
+    /// A service whose traffic shifts like this, without a hook.
+    pub async fn shifting(shift: Shift, policy: &str) -> Self {
+        let account = account(Duration::from_mins(1)).await;
+        let controller = Controller::CodeDeploy { shift, hooks: BTreeMap::new() };
+        let spec = SiteSpec { policy: Some(policy.to_owned()), ..site_spec(controller) };
+        let site = Site::start(&account, spec).await.unwrap();
+        account.services.cloudwatch.set_alarm_state("group-alarm", false);
+        Self { account, site, event: "AllowTraffic", execution: String::new() }
+    }
+
+    /// Starts a deployment and waits until its traffic shifts; returns its id.
+    pub async fn shifting_deployment(&self) -> String {
+        let codedeploy = &self.account.services.codedeploy;
+        let id = codedeploy.deploy(&self.site.application, &self.site.group, None, None).unwrap();
+        wait_until("the traffic shifts", || self.status(&id) == Some(EventStatus::InProgress)).await;
+        id
+    }
+
     /// The same as [`Self::at`] with something else about the service; the deployments shift all traffic at once.
     pub async fn changed(event: &'static str, change: impl FnOnce(&mut SiteSpec)) -> Self {
         let account = account(Duration::from_mins(1)).await;
@@ -130,7 +148,17 @@ impl Waiting {
     /// Starts a deployment and waits until it waits at the hook; returns its id.
     pub async fn deploy(&self) -> String {
         let codedeploy = &self.account.services.codedeploy;
-        let id = codedeploy.deploy(&self.site.application, &self.site.group, None, None).unwrap();
+        let deploy = || codedeploy.deploy(&self.site.application, &self.site.group, None, None);
+        // The rollback of the deployment before begins a moment after that has ended.
+        let mut deployed = deploy();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while deployed.as_ref().is_err_and(|error| error.code == "DeploymentLimitExceededException")
+            && tokio::time::Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            deployed = deploy();
+        }
+        let id = deployed.unwrap();
         let there =
             || codedeploy.deployment(&id)?.event(self.event).map(|event| event.execution_id.is_some());
         wait_until("the deployment waits at its hook", || there() == Some(true)).await;

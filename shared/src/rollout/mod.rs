@@ -251,6 +251,12 @@ impl Rollout {
         self.events.iter().find(|event| event.name == name)
     }
 
+    /// Whether one lifecycle event of the deployment comes before another.
+    pub fn comes_before(&self, one: &str, other: &str) -> bool {
+        let place = |name: &str| self.events.iter().position(|event| event.name == name);
+        place(one) < place(other)
+    }
+
     /// The one event that is going on.
     pub fn in_progress(&self) -> Option<&LifecycleEvent> {
         self.events.iter().find(|event| event.status == Phase::InProgress)

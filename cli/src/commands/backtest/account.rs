@@ -125,7 +125,7 @@ impl Reader<'_> {
             self.progress.say(&format!("reading deployment {} of {}", index + 1, ids.len()));
             let (deployment, rollout) = match self.discovered(id).await {
                 Ok(found) => found,
-                Err(fault) if fault.kind == FaultKind::NotFound => {
+                Err(fault) if matches!(fault.kind, FaultKind::NotFound | FaultKind::Rejected) => {
                     self.notes.push(format!("{id} was left out: {}", fault.chain()));
                     continue;
                 }

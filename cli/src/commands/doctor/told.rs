@@ -62,7 +62,7 @@ impl Check {
     pub fn from_fault(name: &str, fault: &Fault) -> Self {
         let level = match fault.kind {
             _ if is_of_credentials(fault) => Level::Unchecked,
-            FaultKind::Policy | FaultKind::NotFound => Level::Problem,
+            FaultKind::Policy | FaultKind::NotFound | FaultKind::Rejected => Level::Problem,
             _ => Level::Unchecked,
         };
         Self { level, fix: Some(hint(fault).to_owned()), ..Self::ok(name, fault.chain()) }
