@@ -273,13 +273,18 @@ impl EcsWaiting {
     pub async fn told(&self, event: &Value) -> (Value, String) {
         let mut logs = self.account.services.lambda.logs();
         let answer = answer(&self.invoke("ecs-lifecycle", event).await);
-        let mut report = String::new();
-        while let Ok(line) = logs.try_recv() {
-            let line: Value = serde_json::from_str(&line.line).unwrap_or_default();
-            if let Some(markdown) = line["markdown"].as_str() {
-                markdown.clone_into(&mut report);
+        // The report is written before the answer, and may be read after it. Who is told to come back has none.
+        let patience = Duration::from_secs(if answer["hookStatus"] == "IN_PROGRESS" { 0 } else { 10 });
+        let report = async {
+            while let Ok(line) = logs.recv().await {
+                let line: Value = serde_json::from_str(&line.line).unwrap_or_default();
+                if let Some(markdown) = line["markdown"].as_str() {
+                    return markdown.to_owned();
+                }
             }
-        }
+            String::new()
+        };
+        let report = tokio::time::timeout(patience, report).await.unwrap_or_default();
         (answer, report)
     }
 
